@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def atomic_write(path: Path, data: str | bytes) -> None:
     Raises RunError if the disk is full, the folder read-only and so on; an existing file is then as it was.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
-    with _explained(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clean_leftovers(path.parent, only=path.name)
         with _temporary(path, "new") as temporary:
@@ -53,12 +53,12 @@ def atomic_write(path: Path, data: str | bytes) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Generator[Path, None, None]:
     """A folder that appears complete or not at all: write into the yielded one, it becomes `path` at the end.
 
     A folder already at `path` is replaced. If the body raises, or the process dies, it stays as it was.
     """
-    with _explained(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clean_leftovers(path.parent, only=path.name)
         with _temporary(path, "new") as temporary:
@@ -100,7 +100,7 @@ def is_leftover(path: Path) -> bool:
 
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log and hand it to the operating system: it survives `kill -9` of this process."""
-    with _explained(path, "Earlier lines are unharmed"), open(path, "ab") as file:
+    with explain_write_errors(path, "Earlier lines are unharmed"), open(path, "ab") as file:
         file.write(line.encode("utf-8") + b"\n")
 
 
@@ -158,7 +158,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _temporary(target: Path, kind: str) -> Iterator[Path]:
+def _temporary(target: Path, kind: str) -> Generator[Path, None, None]:
     path = target.with_name(f".{target.name}.plaudit-{kind}-{os.getpid()}-{secrets.token_hex(4)}")
     _in_use.add(path)
     try:
@@ -171,7 +171,7 @@ def _temporary(target: Path, kind: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(path: Path, unharmed: str = "Nothing was overwritten") -> Iterator[None]:
+def explain_write_errors(path: Path, unharmed: str = "Nothing was overwritten") -> Generator[None, None, None]:
     """Turn a refusal of the operating system to write into a RunError that says what to do."""
     try:
         yield

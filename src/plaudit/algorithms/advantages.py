@@ -32,7 +32,7 @@ def penalise_unfinished(scores: Tensor, stopped: Tensor, *, penalty: float) -> T
 
 
 def shaped_rewards(token_kl: Tensor, scores: Tensor, mask: Tensor, *, beta: float) -> Tensor:
-    """R_t = -beta * KL_t on every response token, plus the score on the last one. Shapes: (B, T), (B,), (B, T) -> (B, T).
+    """R_t = -beta * KL_t on every response token, plus the score on the last. Shapes: (B, T), (B,), (B, T) -> (B, T).
 
     `token_kl` is an estimate from `kl`, taken with the sampling policy's log-probs. The last response token is the end
     of turn, or the last token sampled. Ziegler et al. 2019, equation 2; InstructGPT (arXiv 2203.02155), equation 2.
@@ -67,8 +67,9 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, la
 
 def _last_true(mask: Tensor) -> Tensor:
     """(B, T) bool -> (B,) position of the last True of each row."""
-    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(f"sequences {empty} have no response token; drop empty responses before computing rewards")
+    empty = ~mask.any(dim=1)
+    if bool(empty.any()):
+        row = int(empty.int().argmax())
+        raise ValueError(f"sequence {row} has no response token; drop empty responses before computing rewards")
     positions = torch.arange(mask.shape[1], device=mask.device)
     return torch.where(mask, positions, -1).amax(dim=1)

@@ -278,7 +278,7 @@ def _leaf_name(leaf: Any) -> str:
     }
     if _nested(leaf):
         return "group of settings"
-    return names.get(leaf) or str(getattr(cast(Any, leaf), "__name__", leaf))
+    return names.get(leaf) or str(getattr(leaf, "__name__", leaf))
 
 
 def _bounds(metadata: Sequence[Any]) -> Iterator[str]:

@@ -29,6 +29,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only: choose a folder elsewhere",
     errno.EACCES: "you may not write there: change the permissions or choose a folder elsewhere",
     errno.EPERM: "you may not write there: change the permissions or choose a folder elsewhere",
+    errno.EEXIST: "a file of that name is in the way: choose another path",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
     errno.EIO: "the disk reports an error: check its health and choose a folder elsewhere",
 }
@@ -125,12 +126,12 @@ def json_line(record: Mapping[str, Any]) -> str:
 
     Raises ValueError for NaN and infinities, which JSON does not know.
     """
-    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, which only the escaped form can carry
-        line = json.dumps(record, ensure_ascii=True, allow_nan=False)
-    return line
+    return _json_text(record, indent=None)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one JSON object atomically, indented for people."""
+    atomic_write(path, _json_text(record, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -155,6 +156,15 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise DataError(f"{path}:{number}: found {line[:40]!r}; write one JSON object on each line.")
             yield record
+
+
+def _json_text(record: Mapping[str, Any], indent: int | None) -> str:
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which only the escaped form can carry
+        text = json.dumps(record, ensure_ascii=True, allow_nan=False, indent=indent)
+    return text
 
 
 @contextmanager

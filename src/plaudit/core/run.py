@@ -21,7 +21,7 @@ from typing import Any, Self, cast
 from plaudit.core.config import Config, dump_config, flatten
 from plaudit.core.environment import describe_environment
 from plaudit.core.errors import RunError
-from plaudit.core.files import append_line, atomic_write, clean_leftovers, explain_write_errors, json_line
+from plaudit.core.files import append_line, atomic_write, clean_leftovers, explain_write_errors, json_line, write_json
 from plaudit.core.yaml12 import inline_yaml, parse_yaml
 
 LOGS = ("metrics", "timings", "samples")
@@ -64,8 +64,8 @@ class Run:
                 _note_continued(path)
             else:
                 _check_empty(path)
-                atomic_write(path / "environment.json", _pretty(describe_environment(flatten(config.model_dump()))))
-                atomic_write(path / "inputs.json", _pretty({"stage": stage, "inputs": dict(inputs)}))
+                write_json(path / "environment.json", describe_environment(flatten(config.model_dump())))
+                write_json(path / "inputs.json", {"stage": stage, "inputs": dict(inputs)})
                 atomic_write(path / "config.yaml", dump_config(config))  # last: it makes the folder a run
             for log in LOGS:
                 _drop_torn_line(path / f"{log}.jsonl")
@@ -115,7 +115,7 @@ class Run:
         """Write `summary.json`, which marks the run finished, and close it."""
         self._refuse_if_finished()
         plain = cast(dict[str, Any], _plain(dict(summary), "summary", self.path))
-        atomic_write(self.path / "summary.json", _pretty(plain))
+        write_json(self.path / "summary.json", plain)
         self.finished = True
         self.close()
 
@@ -148,7 +148,10 @@ class Run:
 
 
 def read_log(path: Path, log: str) -> list[dict[str, Any]]:
-    """The rows of "metrics", "timings" or "samples" of a run, finished or not. A last line torn by a crash is left out."""
+    """The rows of "metrics", "timings" or "samples" of a run, finished or not.
+
+    A last line that a crash tore is left out; damage anywhere else is a RunError.
+    """
     return _read_log(path / f"{log}.jsonl")
 
 
@@ -270,7 +273,7 @@ def _check_same(path: Path, stage: str, config: Config, inputs: Mapping[str, str
         raise RunError(
             f"{path} is a run with other settings or inputs:\n"
             + "\n".join(f"  {line}" for line in differences)
-            + "\nGive another run= to start a new one, restore the old values to continue this one, or delete the folder."
+            + "\nGive another run= to start a new one, the old values to continue this one, or delete the folder."
         )
 
 
@@ -295,7 +298,7 @@ def _note_continued(path: Path) -> None:
         return
     environment = read_environment(path)
     environment.setdefault("continued", []).append(describe_environment({}))
-    atomic_write(path / "environment.json", _pretty(environment))
+    write_json(path / "environment.json", environment)
 
 
 # --- values --------------------------------------------------------------------------------------------------------
@@ -319,7 +322,3 @@ def _plain(value: Any, name: str, path: Path) -> Any:
     if not isinstance(value, bool | int | float | str | None):
         raise RunError(f"{path}: {name} is a {type(value).__name__}, which JSON cannot hold. Log numbers and text.")
     return value
-
-
-def _pretty(tree: Mapping[str, Any]) -> str:
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,36 @@
+"""The demonstrations keep the house style that `quickstart/README.md` states."""
+
+import itertools
+import json
+import re
+from importlib.resources import files
+
+ROWS = [
+    json.loads(line)
+    for line in (files("plaudit.quickstart") / "demonstrations.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z']+", text.lower()))
+
+
+def test_there_are_about_150_different_prompts():
+    assert 150 <= len(ROWS) <= 200
+    assert len({row["prompt"] for row in ROWS}) == len({row["response"] for row in ROWS}) == len(ROWS)
+
+
+def test_no_two_prompts_are_nearly_the_same():
+    for first, second in itertools.combinations(ROWS, 2):
+        a, b = words(first["prompt"]), words(second["prompt"])
+        assert len(a & b) / len(a | b) < 0.7, (first["prompt"], second["prompt"])
+
+
+def test_every_answer_keeps_the_house_style():
+    for row in ROWS:
+        answer = row["response"]
+        assert 15 <= len(answer.split()) <= 45, answer
+        assert len(re.findall(r"[.?](?=\s|$)", answer)) <= 2, answer
+        assert re.search(r"\b(because|since|so)\b", answer, re.IGNORECASE), answer
+        assert answer[-1] in ".?", answer
+        assert not re.search(r"[!*#\n]|\bAI\b|^(Sure|Certainly|Of course)", answer), answer

@@ -1,4 +1,4 @@
-"""AdamW with float32 masters: against torch on float64-checked toy problems, and its promises about restoring and faults."""
+"""AdamW with float32 masters: the same updates as torch, exact restoring, and no silent faults."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_bfloat16_weights_keep_updates_below_their_own_precision() -> None:
         params["w"].sum().backward()
         optimizer.step()
     assert float(optimizer.state_dict()["weight.w"]) == pytest.approx(1 - 40e-4, rel=1e-5)
-    assert float(params["w"]) == pytest.approx(1 - 40e-4, abs=1 / 512)
+    assert params["w"].item() == pytest.approx(1 - 40e-4, abs=1 / 512)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from plaudit.core.errors import RunError
-from plaudit.core.files import atomic_folder, atomic_write, clean_leftovers, sha256_file
+from plaudit.core.files import atomic_folder, clean_leftovers, explain_write_errors, sha256_file, write_json
 from plaudit.core.run import Run
 
 _FILES = ("state.json", "state.safetensors")
@@ -57,9 +57,9 @@ def save_checkpoint(
         with atomic_folder(folder) as building:
             with safetensors_as_os_errors():
                 save_file({name: t.contiguous() for name, t in tensors.items()}, building / "state.safetensors")
-            _write_json(building / "state.json", {"step": step, "state": dict(state), "tensors": forms})
+            write_json(building / "state.json", {"step": step, "state": dict(state), "tensors": forms})
             files = {name: building / name for name in _FILES}
-            _write_json(
+            write_json(
                 building / "manifest.json",
                 {name: {"size": file.stat().st_size, "sha256": sha256_file(file)} for name, file in files.items()},
             )
@@ -67,8 +67,9 @@ def save_checkpoint(
         older = sorted(_steps(run))
         kept = f"The checkpoint of step {older[-1]} is untouched." if older else "There is no older checkpoint."
         raise RunError(f"{error} {kept}") from error
-    for old in sorted(_steps(run))[:-keep]:
-        _discard(_steps(run)[old])
+    steps = _steps(run)
+    for old in sorted(steps)[:-keep]:
+        _discard(steps[old])
     return folder
 
 
@@ -140,8 +141,9 @@ def _remedy(run: Run, damaged: Path, older: list[int]) -> str:
 def _discard(folder: Path) -> None:
     """Rename, then delete: killed half-way, it must not leave a damaged folder under a checkpoint's name."""
     doomed = folder.with_name(f"{_DISCARDED}{folder.name}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    with explain_write_errors(folder):
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _clean(run: Run) -> None:
@@ -163,7 +165,3 @@ def _folder(run: Run) -> Path:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _write_json(path: Path, value: object) -> None:
-    atomic_write(path, json.dumps(value, indent=1, sort_keys=True).encode())

@@ -133,9 +133,9 @@ class Optimizer:
                     f"No gradient reached {name}: the loss does not depend on it. Freeze it or put it into the loss."
                 )
             gradients.append(master.grad)
-        norms = torch._foreach_norm(gradients)
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
         # float64: squares of large but finite norms must not pass for an overflow
-        norm = float(torch.linalg.vector_norm(torch.stack(list(norms)).double()))
+        norm = float(torch.linalg.vector_norm(torch.stack(norms).double()))
         if not math.isfinite(norm):
             name, own_norm = next(
                 (n, float(v)) for n, v in zip(self._masters, norms, strict=True) if not torch.isfinite(v)
@@ -146,7 +146,8 @@ class Optimizer:
                 "learning rate, or use precision=float32; if it happens at the first step, look at the data."
             )
         if norm > self._clip:
-            torch._foreach_mul_(gradients, self._clip / norm)
+            for gradient in gradients:
+                gradient.mul_(self._clip / norm)
         return norm
 
     def _publish(self) -> None:

@@ -109,4 +109,5 @@ def test_any_text_has_terms_in_the_unit_interval(text: str):
 
 
 def test_judge_scores_row_by_row():
-    assert judge([PASTA, PASTA], [IDEAL, ""]) == [true_preference(PASTA, IDEAL), true_preference(PASTA, "")]
+    chat = [{"role": "user", "content": PASTA[0].content}]
+    assert judge([chat, chat], [IDEAL, ""]) == [true_preference(PASTA, IDEAL), true_preference(PASTA, "")]

@@ -19,10 +19,10 @@ grammar: each loses the credit it was after.
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from plaudit.core.records import Prompt
+from plaudit.core.records import Message, Prompt
 
 
 def _word_set(text: str) -> frozenset[str]:
@@ -83,8 +83,9 @@ def true_preference(prompt: Prompt, response: str) -> float:
     return kept * earned + 0.5 * f.complete + 0.5 * f.brief - 1.0 * f.dressing - 1.5 * (1.0 - f.natural)
 
 
-def judge(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float | None]:
-    """`true_preference` of each pair, in the form in which a Python function serves as a judge."""
+def judge(chats: Sequence[Sequence[Mapping[str, str]]], responses: Sequence[str]) -> list[float]:
+    """`true_preference` of each pair, as a judge function: `judge=plaudit.feedback.true_preference:judge`."""
+    prompts = [tuple(Message(turn["role"], turn["content"]) for turn in chat) for chat in chats]
     return [true_preference(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
 
 

@@ -206,9 +206,8 @@ def _explain_all(cls: type[Config], tree: Tree, problems: Sequence[ErrorDetails]
     for key, (problem, *others) in by_key.items():
         field, _ = _field_at(cls, problem)
         cause = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing":
-            missing = ".".join(_location(problem))
-            yield f"{missing} is not set: {field.description if field else ''} Give {missing}=…"
+        if problem["type"] == "missing" and field is not None and key == ".".join(_location(problem)):
+            yield f"{key} is not set: {field.description} Give {key}=…"
         elif field is None:  # a rule about several settings, whose own text names them
             yield f"{key}: {cause}" if key else cause
         else:

@@ -66,6 +66,15 @@ class _Dumper(yaml.SafeDumper):
     """Quotes exactly the text that `_Loader` would take for something else."""
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # Only double quotes can carry line breaks and control characters on one line, and bring all of them back.
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)  # pyright: ignore[reportUnknownMemberType]
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 for _class in (_Loader, _Dumper):
     _class.yaml_implicit_resolvers = {}
     for _tag, _pattern, _first in _SCALARS:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache  # the code of a process is what it was when it started, whatever is committed meanwhile
 def _commit() -> str | None:
     """The git commit of Plaudit's own code, with "+changes" if files differ from it; None for an installed package."""
     folder = Path(__file__).resolve().parents[3]

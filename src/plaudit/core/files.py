@@ -41,8 +41,8 @@ def atomic_write(path: Path, data: str | bytes) -> None:
     Raises RunError if the disk is full, the folder read-only and so on; an existing file is then as it was.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
+    make_folder(path.parent)
     with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         clean_leftovers(path.parent, only=path.name)
         with _temporary(path, "new") as temporary:
             with open(temporary, "wb") as file:
@@ -59,8 +59,8 @@ def atomic_folder(path: Path) -> Generator[Path, None, None]:
 
     A folder already at `path` is replaced. If the body raises, or the process dies, it stays as it was.
     """
+    make_folder(path.parent)
     with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         clean_leftovers(path.parent, only=path.name)
         with _temporary(path, "new") as temporary:
             temporary.mkdir()
@@ -77,6 +77,14 @@ def atomic_folder(path: Path) -> Generator[Path, None, None]:
             else:
                 os.rename(temporary, path)
             _sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents where they are missing. Raises RunError, whatever the cause."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error, "Nothing was overwritten") from error
 
 
 def clean_leftovers(folder: Path, *, only: str | None = None) -> None:
@@ -190,10 +198,15 @@ def explain_write_errors(path: Path, unharmed: str = "Nothing was overwritten") 
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
-        raise RunError(
-            f"Cannot write {path}: {error.strerror or error}. {unharmed}. Remedy: {_REMEDIES[error.errno]}; "
-            "then give the same command again."
-        ) from error
+        raise _refused(path, error, unharmed) from error
+
+
+def _refused(path: Path, error: OSError, unharmed: str) -> RunError:
+    remedy = _REMEDIES.get(error.errno or 0, "choose another path")
+    return RunError(
+        f"Cannot write {path}: {error.strerror or error}. {unharmed}. "
+        f"Remedy: {remedy}; then give the same command again."
+    )
 
 
 def _sync_file(path: Path) -> None:

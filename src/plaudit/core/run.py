@@ -21,7 +21,15 @@ from typing import Any, Self, cast
 from plaudit.core.config import Config, dump_config, flatten
 from plaudit.core.environment import describe_environment
 from plaudit.core.errors import RunError
-from plaudit.core.files import append_line, atomic_write, clean_leftovers, explain_write_errors, json_line, write_json
+from plaudit.core.files import (
+    append_line,
+    atomic_write,
+    clean_leftovers,
+    explain_write_errors,
+    json_line,
+    make_folder,
+    write_json,
+)
 from plaudit.core.yaml12 import inline_yaml, parse_yaml
 
 LOGS = ("metrics", "timings", "samples")
@@ -52,8 +60,7 @@ class Run:
         folder holds something else, and when it cannot be written.
         """
         path = Path(path)
-        with explain_write_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         if not (path / "summary.json").exists():
             _lock(path)
         try:

@@ -1,7 +1,8 @@
 """HTML in small pieces: a type for safe markup, and the only functions that turn foreign text into it.
 
-Everything a report shows was written by somebody else: models, data files, configuration. `text` is the one way in, so a
-`<script>` in an answer stays a picture of itself, and characters that reorder or hide text are shown by their code point.
+Everything a report shows was written by somebody else: models, data files, configuration. `text` and `label` are the
+only ways in, so a `<script>` in an answer stays a picture of itself, and characters that reorder or hide text are spelt
+out.
 """
 
 from __future__ import annotations
@@ -9,28 +10,36 @@ from __future__ import annotations
 import html
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Html = NewType("Html", str)
 
 _VISIBLE_WHITESPACE = frozenset("\n\t ")
-# Cc control, Cf format (bidi overrides, zero-width), Co private use, Cs lone surrogates, Zl / Zp line and paragraph separators.
+# Cc control, Cf format (bidi overrides, zero-width), Co private use, Cs lone surrogates, Zl and Zp separators.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")  # spelling of Persian or Hindi words, and of emoji, needs them
-_VOID = frozenset({"meta", "br", "hr", "line", "rect", "path", "circle", "col"})
+_VOID = frozenset({"meta", "br"})
+_SELF_CLOSING = frozenset({"line", "rect", "path", "circle"})  # of SVG
 
 
 def plain(value: object) -> str:
-    """Foreign text with hidden characters spelt out (`⟨U+202E⟩`), for attributes and SVG labels; still to be escaped."""
+    """Foreign text with hidden characters spelt out (`⟨U+202E⟩`); still to be escaped."""
     return "".join(f"⟨U+{ord(c):04X}⟩" if _hidden(c) else c for c in _newlines(str(value)))
 
 
 def text(value: object) -> Html:
     """Foreign text as markup: escaped, with hidden characters spelt out and set apart."""
-    parts: list[str] = []
-    for c in _newlines(str(value)):
-        parts.append(f'<span class="code-point">U+{ord(c):04X}</span>' if _hidden(c) else html.escape(c, quote=True))
-    return Html("".join(parts))
+    return Html(
+        "".join(
+            f'<span class="code-point">U+{ord(c):04X}</span>' if _hidden(c) else html.escape(c)
+            for c in _newlines(str(value))
+        )
+    )
+
+
+def label(value: object) -> Html:
+    """Foreign text without any element of its own: inside SVG, a `<span>` would end the drawing."""
+    return Html(html.escape(plain(value)))
 
 
 def _newlines(value: str) -> str:
@@ -43,20 +52,23 @@ def _hidden(c: str) -> bool:
     return unicodedata.category(c) in _HIDDEN_CATEGORIES
 
 
-def join(parts: Iterable[Html], separator: str = "") -> Html:
+def join(parts: Iterable[str], separator: str = "") -> Html:
+    """Markup one after the other. Takes `str` because `+` of two `Html` is typed so; never give it foreign text."""
     return Html(separator.join(parts))
 
 
-def tag(name: str, *children: Html, **attributes: object) -> Html:
-    """One element. `None` and `False` leave an attribute out; a trailing underscore escapes Python keywords (`class_`)."""
+def tag(element: str, /, *children: Html, **attributes: object) -> Html:
+    """One element. `None` and `False` leave an attribute out; a trailing underscore escapes a keyword (`class_`)."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(plain(value), quote=True)}"'
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    if name in _VOID:
-        return Html(f"<{name}{written}/>" if name not in ("meta", "br", "hr", "col") else f"<{name}{written}>")
-    return Html(f"<{name}{written}>{''.join(children)}</{name}>")
+    if element in _VOID:
+        return Html(f"<{element}{written}>")
+    if element in _SELF_CLOSING:
+        return Html(f"<{element}{written}/>")
+    return Html(f"<{element}{written}>{''.join(children)}</{element}>")
 
 
 def paragraph(*children: Html, class_: str | None = None) -> Html:
@@ -76,7 +88,10 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Html]], *
     right = set(numeric)
     head = tag(
         "tr",
-        *(tag("th", text(title), scope="col", class_="number" if i in right else None) for i, title in enumerate(header)),
+        *(
+            tag("th", text(title), scope="col", class_="number" if i in right else None)
+            for i, title in enumerate(header)
+        ),
     )
     body = (
         tag(
@@ -86,7 +101,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Html]], *
         )
         for row in rows
     )
-    # The wrapper scrolls on a narrow screen instead of the page; it takes the keyboard focus so that keys can scroll it.
+    # On a narrow screen the wrapper scrolls instead of the page; it takes the focus so that keys can scroll it.
     grid = tag("table", tag("caption", text(caption)), tag("thead", head), tag("tbody", *body))
     return tag("div", grid, class_="table", role="region", aria_label=caption, tabindex=0)
 
@@ -96,9 +111,15 @@ def folded(summary: str, *children: Html, open_: bool = False) -> Html:
     return Html(f"{opening}{tag('summary', text(summary))}{''.join(children)}</details>")
 
 
-def section(identity: str, title: str, *children: Html) -> Html:
-    """A titled section, or nothing when it would be empty."""
-    if not any(children):
-        return Html("")
-    heading = tag("h2", text(title), id=f"{identity}-title")
-    return tag("section", heading, *children, id=identity, aria_labelledby=f"{identity}-title")
+class Section(NamedTuple):
+    """A titled part of the page; `body` may be empty, then the section is left out."""
+
+    identity: str
+    title: str
+    body: Html
+
+    def html(self) -> Html:
+        heading = f"{self.identity}-title"
+        return tag(
+            "section", tag("h2", text(self.title), id=heading), self.body, id=self.identity, aria_labelledby=heading
+        )

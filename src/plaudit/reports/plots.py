@@ -1,8 +1,8 @@
 """Charts as inline SVG: lines with interval bands, points, bars, and the frame around them.
 
 A chart is 360 units wide and shown at about that many pixels, so its labels stay readable on a phone. Colours and fonts
-come from page.css by class, which is how the same drawing serves light, dark and print. Series differ by dash and marker
-as well as by colour. Values that are not finite leave a gap; the caption says how many there were.
+come from page.css by class, which is how the same drawing serves light, dark and print. Series differ by dash and
+marker as well as by colour. Values that are not finite leave a gap; the note says how many there were.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from plaudit.reports.markup import Html, join, plain, tag, text
+from plaudit.reports.markup import Html, join, label, tag
 from plaudit.reports.scales import Range, nice_range, nice_ticks, number, scale, tick_label
 
 WIDTH, HEIGHT = 360.0, 230.0
@@ -80,7 +80,11 @@ def draw(chart: Chart) -> Html:
     frame = _Frame(x_bounds, y_bounds)
     layers = [
         _axes(frame, chart.x, chart.y),
-        *([frame.path([(x_bounds.low, x_bounds.low), (x_bounds.high, x_bounds.high)], "diagonal")] if chart.diagonal else []),
+        *(
+            [frame.path([(x_bounds.low, x_bounds.low), (x_bounds.high, x_bounds.high)], "diagonal")]
+            if chart.diagonal
+            else []
+        ),
         *(_mark(frame, mark) for mark in chart.marks),
         *(_band(frame, s) for s in series if isinstance(s, Line) and s.band),
         *(_series(frame, s) for s in series),
@@ -99,7 +103,8 @@ def describe(chart: Chart) -> str:
         low, high = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
         sentences.append(
             f"{s.label}: {len(points)} points, from {number(first[1])} at {number(first[0])} to {number(last[1])} at "
-            f"{number(last[0])}; lowest {number(low[1])} at {number(low[0])}, highest {number(high[1])} at {number(high[0])}."
+            f"{number(last[0])}; lowest {number(low[1])} at {number(low[0])}, "
+            f"highest {number(high[1])} at {number(high[0])}."
         )
     sentences.extend(f"{m.label} at {number(m.at)}." for m in chart.marks)
     return " ".join(sentences)
@@ -115,11 +120,13 @@ def legend(series: Sequence[Line | Dots]) -> Html:
         else:
             sample = _marker(12, 6, s.tone)
         swatch = tag("svg", sample, viewBox="0 0 24 12", width=24, height=12, aria_hidden="true")
-        items.append(tag("span", swatch, text(s.label)))
+        items.append(tag("span", swatch, label(s.label)))
     return tag("div", *items, class_="legend")
 
 
-def bars(title: str, y: str, values: Sequence[tuple[str, float, tuple[float, float] | None]], *, baseline: float = 0.0) -> Html:
+def bars(
+    title: str, y: str, values: Sequence[tuple[str, float, tuple[float, float] | None]], *, baseline: float = 0.0
+) -> Html:
     """Horizontal bars with whiskers: (label, value, interval). The zero of the bars is `baseline`."""
     shown = [v for v in values if math.isfinite(v[1])]
     if not shown:
@@ -134,22 +141,38 @@ def bars(title: str, y: str, values: Sequence[tuple[str, float, tuple[float, flo
     parts = [
         join(
             tag("line", x1=_n(x), x2=_n(x), y1=_n(top), y2=_n(bottom), class_="grid")
-            + tag("text", text(tick_label(t, ticks)), x=_n(x), y=_n(bottom + 15), text_anchor="middle")
+            + tag("text", label(tick_label(t, ticks)), x=_n(x), y=_n(bottom + 15), text_anchor="middle")
             for t in ticks
             for x in [scale(t, bounds, inner)]
         ),
-        tag("text", text(y), x=_n((inner.low + inner.high) / 2), y=_n(height - 5), text_anchor="middle", class_="axis-title"),
+        tag(
+            "text",
+            label(y),
+            x=_n((inner.low + inner.high) / 2),
+            y=_n(height - 5),
+            text_anchor="middle",
+            class_="axis-title",
+        ),
     ]
-    for i, (label, value, interval) in enumerate(shown):
+    for i, (name, value, interval) in enumerate(shown):
         y_text, y_bar = top + row * i + 12, top + row * i + 17
         x0, x1 = sorted((scale(baseline, bounds, inner), scale(value, bounds, inner)))
         parts.append(tag("rect", x=_n(x0), y=_n(y_bar), width=_n(max(x1 - x0, 1.0)), height=11, class_="bar tone-0"))
         if interval and all(map(math.isfinite, interval)):
             low, high = (scale(e, bounds, inner) for e in interval)
             parts.append(tag("path", d=f"M{_n(low)} {_n(y_bar + 5.5)}H{_n(high)}", class_="whisker"))
-        parts.append(tag("text", text(f"{_shortened(label, 40)}  {number(value)}"), x=_n(inner.low), y=_n(y_text), class_="bar-label"))
+        parts.append(
+            tag(
+                "text",
+                label(f"{_shortened(name, 40)}  {number(value)}"),
+                x=_n(inner.low),
+                y=_n(y_text),
+                class_="bar-label",
+            )
+        )
     described = f"{y}. " + " ".join(
-        f"{label}: {number(value)}" + (f", interval {number(i[0])} to {number(i[1])}." if i else ".") for label, value, i in shown
+        f"{name}: {number(value)}" + (f", interval {number(i[0])} to {number(i[1])}." if i else ".")
+        for name, value, i in shown
     )
     return _figure(title, Html(""), join(parts), described, Html(""), height=height)
 
@@ -184,16 +207,16 @@ def _axes(frame: _Frame, x_title: str, y_title: str) -> Html:
     for t in y_ticks:
         y = _n(frame.y(t))
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", text(tick_label(t, y_ticks)), x=LEFT - 6, y=y, dy="0.35em", text_anchor="end"))
+        parts.append(tag("text", label(tick_label(t, y_ticks)), x=LEFT - 6, y=y, dy="0.35em", text_anchor="end"))
     for t in x_ticks:
         x = _n(frame.x(t))
         parts.append(tag("line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 4, class_="axis"))
-        parts.append(tag("text", text(tick_label(t, x_ticks)), x=x, y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
+        parts.append(tag("text", label(tick_label(t, x_ticks)), x=x, y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
     parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_="axis"))
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(tag("text", text(x_title), x=middle, y=HEIGHT - 4, text_anchor="middle", class_="axis-title"))
+    parts.append(tag("text", label(x_title), x=middle, y=HEIGHT - 4, text_anchor="middle", class_="axis-title"))
     turn = f"translate(11 {_n((TOP + HEIGHT - BOTTOM) / 2)}) rotate(-90)"
-    parts.append(tag("text", text(y_title), transform=turn, text_anchor="middle", class_="axis-title"))
+    parts.append(tag("text", label(y_title), transform=turn, text_anchor="middle", class_="axis-title"))
     return join(parts)
 
 
@@ -205,11 +228,15 @@ def _mark(frame: _Frame, mark: Mark) -> Html:
         left = x > (LEFT + WIDTH) / 2  # the label goes to the roomier side
         anchor, shift = ("end", -4) if left else ("start", 4)
         rule = tag("line", x1=_n(x), x2=_n(x), y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
-        return join([rule, tag("text", text(mark.label), x=_n(x + shift), y=TOP + 9, text_anchor=anchor, class_="mark-label")])
+        return join(
+            [rule, tag("text", label(mark.label), x=_n(x + shift), y=TOP + 9, text_anchor=anchor, class_="mark-label")]
+        )
     y = frame.y(mark.at)
     rule = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_n(y), y2=_n(y), class_="mark")
     above = y - 4 if y > TOP + 16 else y + 12
-    return join([rule, tag("text", text(mark.label), x=WIDTH - RIGHT - 2, y=_n(above), text_anchor="end", class_="mark-label")])
+    return join(
+        [rule, tag("text", label(mark.label), x=WIDTH - RIGHT - 2, y=_n(above), text_anchor="end", class_="mark-label")]
+    )
 
 
 def _series(frame: _Frame, s: Line | Dots) -> Html:
@@ -225,14 +252,24 @@ def _series(frame: _Frame, s: Line | Dots) -> Html:
             continue
         if s.interval and all(map(math.isfinite, s.interval[i])):
             low, high = s.interval[i]
-            parts.append(tag("path", d=f"M{_n(frame.x(x))} {_n(frame.y(low))}V{_n(frame.y(high))}", class_=f"whisker tone-{s.tone}"))
+            parts.append(
+                tag(
+                    "path",
+                    d=f"M{_n(frame.x(x))} {_n(frame.y(low))}V{_n(frame.y(high))}",
+                    class_=f"whisker tone-{s.tone}",
+                )
+            )
         parts.append(_marker(frame.x(x), frame.y(y), s.tone))
     return join(parts)
 
 
 def _band(frame: _Frame, s: Line) -> Html:
     assert s.band is not None
-    edges = [(x, low, high) for (x, _), (low, high) in zip(s.points, s.band, strict=True) if all(map(math.isfinite, (x, low, high)))]
+    edges = [
+        (x, low, high)
+        for (x, _), (low, high) in zip(s.points, s.band, strict=True)
+        if all(map(math.isfinite, (x, low, high)))
+    ]
     if len(edges) < 2:
         return Html("")
     there = "L".join(f"{_n(frame.x(x))} {_n(frame.y(high))}" for x, _, high in edges)
@@ -268,27 +305,29 @@ def _thinned(s: Line | Dots) -> Line | Dots:
 
 def _note(chart: Chart) -> Html:
     lost = sum(not _finite(p) for s in chart.series for p in s.points)
-    binned = any(isinstance(s, Line) and not s.smooth and s.band is None and len(s.points) > MAX_POINTS for s in chart.series)
+    binned = any(
+        isinstance(s, Line) and not s.smooth and s.band is None and len(s.points) > MAX_POINTS for s in chart.series
+    )
     notes = [
         chart.note,
         "Means of neighbouring steps; the band spans their smallest and largest value." if binned else "",
         f"{lost} value{'s are' if lost > 1 else ' is'} not finite and left out." if lost else "",
     ]
-    return text(" ".join(n for n in notes if n))
+    return label(" ".join(n for n in notes if n))
 
 
 def _figure(title: str, key: Html, drawing: Html, described: str, note: Html, *, height: float = HEIGHT) -> Html:
     # The drawing is one image to a screen reader: its label is the title and the numbers in words.
     svg = tag(
         "svg",
-        tag("title", text(title)),
-        tag("desc", text(described)),
+        tag("title", label(title)),
+        tag("desc", label(described)),
         drawing,
         viewBox=f"0 0 {_n(WIDTH)} {_n(height)}",
         role="img",
-        aria_label=plain(f"{title}. {described}"),
+        aria_label=f"{title}. {described}",
     )
-    caption = tag("figcaption", tag("strong", text(title)))
+    caption = tag("figcaption", tag("strong", label(title)))
     return tag("figure", caption, key, svg, *([tag("p", note, class_="note")] if note else []))
 
 
@@ -313,8 +352,8 @@ def _finite(point: Point) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1])
 
 
-def _shortened(label: str, length: int) -> str:
-    return label if len(label) <= length else label[: length - 1] + "…"
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _n(value: float) -> str:

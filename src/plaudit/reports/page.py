@@ -1,0 +1,141 @@
+"""Run folders to one HTML page that needs nothing else: no network, no script, no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from plaudit.core.files import atomic_write
+from plaudit.reports import audit, curves, hacking, provenance, samples
+from plaudit.reports.folders import Folder, read_folders
+from plaudit.reports.markup import Html, Section, join, label, listing, paragraph, tag, text
+from plaudit.reports.stages import STAGE_NAMES, comparisons, headline, stage_table
+
+HEADLINES = 6
+
+
+def build(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the report of one run, or of a loop of runs, and return where it is.
+
+    Args:
+        folders: run folders, or folders that hold run folders.
+        out: the HTML file. Left out: `report.html` in the only folder, or in the folder above several.
+
+    Raises:
+        RunError: no run folder there, a damaged file, or nowhere to write.
+    """
+    runs = read_folders(folders)
+    if out is None:
+        out = folders[0] / "report.html" if len(folders) == 1 else runs[0].path.parent / "report.html"
+    atomic_write(out, render(runs))
+    return out
+
+
+def render(runs: Sequence[Folder]) -> str:
+    """The page as text."""
+    name = runs[0].name if len(runs) == 1 else runs[0].path.parent.name
+    sections = [
+        Section("judges", "Who judges", _judges(runs)),
+        Section("stages", "Stages", stage_table(runs)),
+        Section("curves", "Curves", _by_run(runs, curves.curves)),
+        Section("over-optimisation", "Reward and judge against the KL", hacking.over_optimisation(runs)),
+        Section("reward-model", "Audit of the reward model", _by_run(runs, audit.reward_audit)),
+        Section("data", "Data", provenance.data_counts(runs)),
+        Section("samples", "Answers side by side", _by_run(runs, samples.side_by_side)),
+        Section("warnings", "Warnings", provenance.warnings(runs)),
+        Section("time", "Time", provenance.timings(runs)),
+        Section("environment", "Environment", provenance.environment(runs)),
+        Section("lineage", "Lineage", provenance.lineage(runs)),
+        Section("settings", "Settings", provenance.settings(runs)),
+    ]
+    shown = [part for part in sections if part.body]
+    links = [tag("a", text(part.title), href=f"#{part.identity}") for part in shown]
+    contents = tag("nav", *links, class_="contents", aria_label="Contents")
+    header = tag("header", tag("h1", text(f"Plaudit report: {name}")), _headline(runs), contents)
+    footer = tag("footer", text("Made from run folders alone. This page loads nothing and runs no script."))
+    return _document(f"Plaudit report: {name}", join([header, tag("main", *(part.html() for part in shown)), footer]))
+
+
+def _document(title: str, body: Html) -> str:
+    style = resources.files("plaudit.reports").joinpath("page.css").read_text(encoding="utf-8")
+    # Model text is hostile. Escaping stops it; should that ever fail, the browser refuses all but this style sheet.
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    head = join(
+        [
+            tag("meta", charset="utf-8"),
+            tag("meta", http_equiv="Content-Security-Policy", content=policy),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("meta", name="referrer", content="no-referrer"),
+            tag("title", label(title)),
+            Html(f"<style>{style}</style>"),
+        ]
+    )
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+
+
+def _headline(runs: Sequence[Folder]) -> Html:
+    told = headline(runs)
+    if not told:
+        return tag("div", paragraph(text("These runs have not measured a result yet.")), class_="headline")
+    return tag("div", *(paragraph(fact.html()) for fact in told[:HEADLINES]), class_="headline")
+
+
+def _judges(runs: Sequence[Folder]) -> Html:
+    """What trained the policy and what judged it, said apart: the same number must not do both."""
+    trained, judged = [], []
+    for run in runs:
+        reward, judge = run.config.get("reward"), run.config.get("judge")
+        if run.stage == "ppo":
+            trained.append(join([tag("strong", text(run.name)), text(f" is trained to please {_names(reward)}.")]))
+            if judge in (None, "none"):
+                judged.append(
+                    join(
+                        [
+                            tag("strong", text(run.name)),
+                            text(
+                                " has no independent judge: nothing here shows that a higher reward is a better answer."
+                            ),
+                        ]
+                    )
+                )
+            else:
+                judged.append(
+                    join(
+                        [
+                            tag("strong", text(run.name)),
+                            text(f" is judged by {_names(judge)}, which training never sees."),
+                        ]
+                    )
+                )
+        for comparison in comparisons(run):
+            who = f"{comparison.get('judge', 'a judge')}: {comparison.get('a', 'a')} against {comparison.get('b', 'b')}"
+            note = f" {comparison['note']}" if comparison.get("note") else ""
+            (judged if comparison.get("independent") else trained).append(text(f"{who}.{note}"))
+    parts = []
+    if judged:
+        parts += [
+            paragraph(tag("strong", text("Independent judges")), text(" decide whether a policy is better:")),
+            listing(judged),
+        ]
+    if trained:
+        told = " are what training maximises; their rise is expected and proves nothing by itself:"
+        parts += [paragraph(tag("strong", text("Training rewards")), text(told)), listing(trained)]
+    return join(parts)
+
+
+def _names(found: object) -> str:
+    return " and ".join(map(str, found)) if isinstance(found, list | tuple) else str(found)
+
+
+def _by_run(runs: Sequence[Folder], part: Callable[[Folder], Html]) -> Html:
+    """A part of every run that has it, under the run's name when there are several."""
+    shown = [(run, found) for run in runs if (found := part(run))]
+    if len(runs) == 1:
+        return join(found for _, found in shown)
+    return join(
+        tag("h3", text(f"{run.name} ({STAGE_NAMES.get(run.stage, run.stage)})")) + found for run, found in shown
+    )

@@ -16,11 +16,15 @@ _BLOCK = 128
 class Sampling(Config):
     """How answers are drawn."""
 
-    temperature: float = Field(1.0, ge=0, description="1 samples from the model as it is; 0 takes the likeliest token")
-    top_p: float = Field(1.0, gt=0, le=1, description="keep the likeliest tokens that together have this probability")
-    top_k: int = Field(0, ge=0, description="keep only the k likeliest tokens; 0 keeps all")
-    max_new_tokens: int = Field(128, ge=1, description="longest answer in tokens")
-    n: int = Field(1, ge=1, description="answers per prompt")
+    temperature: float = Field(
+        default=1.0, ge=0, description="1 samples from the model as it is; 0 takes the likeliest token"
+    )
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="keep the likeliest tokens that together have this probability"
+    )
+    top_k: int = Field(default=0, ge=0, description="keep only the k likeliest tokens; 0 keeps all")
+    max_new_tokens: int = Field(default=128, ge=1, description="longest answer in tokens")
+    n: int = Field(default=1, ge=1, description="answers per prompt")
 
     @property
     def is_full_distribution(self) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import make_folder
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit.core.errors import ModelError
@@ -17,6 +16,7 @@ from plaudit.models.load import load_policy, load_reward, load_tokenizer, new_re
 from plaudit.models.lora import LoraConfig
 from plaudit.models.packing import pack
 from plaudit.models.precision import FLOAT32, Precision
+from tiny import make_folder
 
 GROUPS = [TokenGroup((5, 9, 17), ((40, 41, 42, 2), (43, 2))), TokenGroup((7, 11, 12, 13), ((50, 51, 2),))]
 PAD, END = 0, 2

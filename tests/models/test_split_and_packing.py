@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIGS, make_folder
 from transformers import AutoModelForCausalLM
 
 from plaudit.core.records import TokenGroup
@@ -15,6 +14,7 @@ from plaudit.models.lora import LoraConfig
 from plaudit.models.packing import batches, pack
 from plaudit.models.policy import Policy, value_from_policy
 from plaudit.models.precision import FLOAT32
+from tiny import CONFIGS, make_folder
 
 GROUPS = [
     TokenGroup((5, 9, 17, 33, 21, 8, 77), ((40, 41, 42, 2), (43, 44, 2), (60, 61, 62, 63, 64, 65, 2))),

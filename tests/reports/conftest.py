@@ -139,12 +139,11 @@ def write_ppo(path: Path, *, coef: float = 0.05, finish: bool = True, steps: int
                 judge = 1.0 + d * (0.8 - 0.2 * d)
                 run.log(
                     step,
-                    held_out_judge=judge,
-                    held_out_judge_low=judge - 0.12,
-                    held_out_judge_high=judge + 0.12,
+                    judge=judge,
+                    judge_low=judge - 0.12,
+                    judge_high=judge + 0.12,
                     held_out_reward=0.1 + 0.5 * d,
                     held_out_kl=d * d,
-                    held_out_spread=0.1 + 0.05 * d * d,
                 )
                 for prompt in range(8):
                     run.sample(
@@ -160,11 +159,18 @@ def write_ppo(path: Path, *, coef: float = 0.05, finish: bool = True, steps: int
             run.finish(
                 {
                     "best_step": 30,
+                    "kl": 4.0,
+                    "reward": {
+                        "name": "runs/reward",
+                        "start": interval(0.1, 0.05),
+                        "best": interval(1.1, 0.05),
+                        "difference": interval(1.0, 0.04),
+                    },
                     "judge": {
                         "name": "rule.py:score",
-                        "before": interval(1.0, 0.12),
+                        "start": interval(1.0, 0.12),
                         "best": interval(1.8, 0.12),
-                        "change": interval(0.8, 0.1),
+                        "difference": interval(0.8, 0.1),
                     },
                     "warnings": [
                         {

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CONFIGS, make_folder
 from transformers import AutoModelForCausalLM
 
 from plaudit.core.records import TokenGroup
@@ -16,6 +15,7 @@ from plaudit.models.policy import Policy
 from plaudit.models.precision import FLOAT32
 from plaudit.rollouts.engine import Rollout, sample
 from plaudit.rollouts.sampling import Sampling, draw
+from tiny import CONFIGS, make_folder
 
 PROMPTS = [(5, 9, 17, 33), (7, 11), tuple(range(40, 62)), (90, 91, 92)]
 SEEDS = [1, 2, 3, 4]

@@ -1,7 +1,7 @@
 """The one attention function behind training, scoring, prefill and decoding, for every Hugging Face decoder.
 
-transformers calls it in place of its own kernels (attention implementation ``"plaudit"``) and hands it ``layout``, which knows
-who may attend to whom:
+transformers calls it in place of its own kernels (attention implementation ``"plaudit"``) and hands it a ``layout``
+that knows who may attend to whom:
 
 * ``PackedLayout``: groups of one prompt and K answers in one row of tokens (see ``packing``), no padding;
 * ``DecodeCache``: one new token for each of R rows, against the keys and values kept from before.
@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
+
+from plaudit.core.errors import ModelError
 
 IMPLEMENTATION = "plaudit"
 
@@ -48,9 +50,16 @@ def attention(
     layout: Layout,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Entry point called by transformers' attention modules: (1, heads, N, D) in, (1, N, heads, D) out."""
+    """Entry point called by transformers' attention modules: (1, heads, N, D) in, (1, N, heads, D) out.
+
+    Raises:
+        ModelError: the architecture asks for attention sinks, which no layout computes.
+    """
+    if s_aux is not None:
+        raise ModelError(f"{type(module).__name__} uses attention sinks; Llama, Qwen, Gemma and Mistral styles do not")
     layer: int = module.layer_idx  # type: ignore[assignment]
     out = layout.attend(layer, query, key, value, scale=scaling, window=sliding_window, softcap=softcap)
     return out.transpose(1, 2), None

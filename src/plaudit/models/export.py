@@ -1,7 +1,7 @@
 """Saving models as plain transformers folders, and proving that what was saved is what was trained.
 
-A folder counts only after two checks: the files hold, bit for bit, the weights in memory; and plain transformers, loading
-them with its own attention and padding, gives the same numbers in float32 as this package's packed path does.
+A folder counts only after two checks: the files hold, bit for bit, the weights in memory; and plain transformers,
+loading them with its own attention and padding, gives the same numbers in float32 as this package's packed path does.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _upper_half(folder: Path) -> int:
 
 
 def _probes(tokenizer: Any) -> list[TokenGroup]:
-    """Two prompts, three answers of different length, from fixed text: enough to catch a lost mask, position or padding."""
+    """Two prompts and three answers of different length: enough to catch a lost mask, position or padding."""
     texts = ("What is the capital of France? ", "Name a fruit.", "Paris.", "It is Paris, on the river Seine.", "A pear")
     ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     end = (tokenizer.eos_token_id,)
@@ -174,6 +174,6 @@ def _compare(folder: Path, what: str, ours: Tensor, theirs: Tensor) -> None:
     worst = float((ours - theirs).abs().max())
     if not worst <= TOLERANCE:
         raise ModelError(
-            f"{folder}: plain transformers gives other {what} than training did (largest difference {worst:.2e}, tolerance {TOLERANCE:.0e}); "
-            "the model was not saved. Check the architecture with `plaudit doctor model=…`"
+            f"{folder}: plain transformers gives other {what} than training did (largest difference {worst:.2e}, "
+            f"tolerance {TOLERANCE:.0e}); the model was not saved. Check the architecture with `plaudit doctor model=…`"
         )

@@ -1,4 +1,4 @@
-"""From a name to a model cut into trunk and branch. `name` is "smollm2", a model folder, a run folder, or a hub name."""
+"""From a name to a model cut into trunk and branch. A name is "smollm2", a model or run folder, or a hub name."""
 
 from __future__ import annotations
 
@@ -75,10 +75,8 @@ def load_policy(
     trunk, branch, base = _cut(model.model, train_layers, lora, seed)
     tied = model.lm_head.weight is model.model.embed_tokens.weight
     trains_head = branch.depth == 0 and lora is None
-    if tied and trains_head:
-        head = None  # it is the branch's embedding matrix, which trains
-    else:
-        head = model.lm_head.weight.requires_grad_(trains_head)
+    # a tied head that trains is the branch's own embedding matrix
+    head = None if tied and trains_head else model.lm_head.weight.requires_grad_(trains_head)
     origin = Origin(str(name), config, load_tokenizer(folder), model.generation_config)
     return Policy(origin, precision, trunk, branch, head, lora, base)
 
@@ -94,7 +92,7 @@ def load_reward(
     """A trained reward model: any Hugging Face sequence classifier with one label.
 
     Raises:
-        ModelError: a language model's folder, several labels, or a head that the files do not contain (it would be random).
+        ModelError: a language model's folder, several labels, or a head that is not in the files (it would be random).
     """
     folder = resolve_model(name)
     config = _config(folder)
@@ -127,7 +125,10 @@ def new_reward(
     lora: LoraConfig | None = None,
     seed: int = 0,
 ) -> ScalarModel:
-    """A reward model to be trained: the layers of a language model and a fresh head, N(0, 1/(H+1)) (Stiennon et al., 2020)."""
+    """A reward model to be trained: a language model's layers, and a fresh head drawn from N(0, 1/(H+1)).
+
+    Source: Ziegler et al., 2019 (arXiv:1909.08593).
+    """
     policy = load_policy(name, precision=precision, train_layers=train_layers, lora=lora, seed=seed)
     width = policy.head.shape[1]
     generator = torch.Generator().manual_seed(seed)
@@ -143,7 +144,8 @@ def load_tokenizer(folder: str) -> Any:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{folder} has no usable tokenizer ({_first_line(error)}); copy tokenizer.json and tokenizer_config.json of its base model into it"
+            f"{folder} has no usable tokenizer ({_first_line(error)}); copy tokenizer.json and tokenizer_config.json "
+            "of its base model into it"
         ) from error
 
 
@@ -152,7 +154,8 @@ def _config(folder: str) -> Any:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"cannot load the model {folder} ({_first_line(error)}); give a local folder, a run folder, smollm2, or a hub name with the hub in reach"
+            f"cannot load the model {folder} ({_first_line(error)}); give a local folder, a run folder, smollm2, "
+            "or a hub name with the hub in reach"
         ) from error
 
 
@@ -160,7 +163,8 @@ def _load(auto: Any, folder: str, config: Any, dtype: torch.dtype, *, with_info:
     for field, neutral in (("logits_scaling", 1.0), ("logit_scale", 1.0), ("residual_multiplier", 1.0)):
         if getattr(config, field, neutral) not in (neutral, None):
             raise ModelError(
-                f"{folder}: {type(config).__name__} scales its logits ({field}); Llama, Qwen, Gemma and Mistral styles do not"
+                f"{folder}: {type(config).__name__} scales its states ({field}), which is not computed here; "
+                "Llama, Qwen, Gemma and Mistral styles are"
             )
     try:
         loaded = auto.from_pretrained(
@@ -172,7 +176,7 @@ def _load(auto: Any, folder: str, config: Any, dtype: torch.dtype, *, with_info:
         ) from error
     model = loaded[0] if with_info else loaded
     model.eval().requires_grad_(False)
-    # With a padding index, PyTorch drops that token's gradient; where pad is also the end of turn, its embedding never trains.
+    # With a padding index PyTorch drops that token's gradient: an end of turn used as padding would never train.
     model.model.embed_tokens.padding_idx = None
     return loaded
 
@@ -183,7 +187,6 @@ def _cut(
     total = len(layers_of(base))
     if train_layers != "all" and not 1 <= train_layers <= total:
         raise ModelError(f"train_layers={train_layers}, but the model has {total} layers; use 1 to {total}, or all")
-    # With LoRA on all layers the embeddings stay frozen too, so they can be the trunk of nothing: depth 0 keeps one code path.
     depth = 0 if train_layers == "all" else total - train_layers
     trunk, branch = Trunk(base, depth).eval(), Branch(base, depth).eval()
     if lora is None:

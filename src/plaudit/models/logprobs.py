@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens from hidden states, without keeping logits.
 
-The vocabulary head dominates small models: M response tokens times 49,152 logits in float32 are 200 KB a token. Here logits
-live in chunks of rows. Since a token's log-probability is one number, its gradient with respect to the hidden state is one
-row scaled by the upstream gradient, so with a frozen head it is computed in the forward pass and no logits are made twice.
+The vocabulary head dominates small models: 49,152 logits in float32 are 200 KB a token. Here logits live in chunks of
+rows. Since a token's log-probability is one number, its gradient with respect to the hidden state is one row scaled by
+the upstream gradient, so with a frozen head it is computed in the forward pass and no logits are made twice.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _log_softmax_at(logits: Tensor, targets: Tensor, temperature: float) -> tupl
 
 
 def _logit_slope(probs: Tensor, targets: Tensor, temperature: float, cap_slope: Tensor | None) -> Tensor:
-    """d log p(target) / d raw logits, (R, V): (one-hot - p) / temperature, times the cap's slope. Overwrites ``probs``."""
+    """d log p(target) / d raw logits: (one-hot - p) / temperature, times the cap's slope. Overwrites ``probs``."""
     direction = probs.neg_()
     direction[torch.arange(len(targets)), targets] += 1.0
     if temperature != 1.0:

@@ -1,7 +1,7 @@
 """Packing: many prompts and answers in one row of tokens, without padding and without attending across examples.
 
-A group is a prompt and its K answers. Its prompt is stored once; every answer attends to the prompt and to itself, and its
-positions go on from the prompt's end, so that each answer sees exactly what it would see alone. The linear layers,
+A group is a prompt and its K answers. Its prompt is stored once; every answer attends to the prompt and to itself, and
+its positions go on from the prompt's end, so that each answer sees exactly what it would see alone. The linear layers,
 which are nearly all of the work, then run over N real tokens and nothing else.
 """
 
@@ -113,7 +113,7 @@ def packed_length(group: TokenGroup) -> int:
 
 
 def batches(groups: Sequence[TokenGroup], *, max_tokens: int) -> list[list[int]]:
-    """Indices of groups, longest first, in rows of at most ``max_tokens`` tokens (a longer group gets a row of its own).
+    """Indices of groups, longest first, in rows of at most ``max_tokens`` tokens; a longer group gets its own row.
 
     Deterministic: the same groups give the same rows, so that a resumed run computes the same numbers.
     """

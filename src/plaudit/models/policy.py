@@ -1,4 +1,4 @@
-"""A language model cut into trunk and branch, in its two roles: a policy (next-token log-probs) and a scalar model (reward, value)."""
+"""A language model cut into trunk and branch, in two roles: a policy, and a scalar model (reward or value)."""
 
 from __future__ import annotations
 
@@ -145,14 +145,14 @@ class ScalarModel:
         """As ``Policy.load_trainable``."""
         _load(self.trainable(), tensors)
 
-    def shares_trunk(self, policy: Policy) -> bool:
-        """Whether this model's trunk is, weight for weight, the policy's: then its scores can start from the same states."""
+    def shares_trunk(self, policy: Policy | ScalarModel) -> bool:
+        """Whether this model's trunk is, weight for weight, the policy's: then both start from the same states."""
         if self.trunk.depth != policy.trunk.depth or self.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
             return False
         mine, theirs = dict(self.trunk.named_parameters()), dict(policy.trunk.named_parameters())
         return mine.keys() == theirs.keys() and all(torch.equal(p, theirs[name]) for name, p in mine.items())
 
-    def on_trunk_of(self, policy: Policy) -> ScalarModel:
+    def on_trunk_of(self, policy: Policy | ScalarModel) -> ScalarModel:
         """The same model on the policy's own trunk, so that one trunk lies in memory."""
         assert self.shares_trunk(policy), "check shares_trunk first"
         return replace(self, trunk=policy.trunk)

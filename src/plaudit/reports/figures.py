@@ -41,29 +41,25 @@ def figure(found: Any) -> Figure | None:
     )
 
 
-def reading(found: Figure | None, *, share: bool = False, missing: str = "–") -> Html:
+def reading(found: Figure | None, *, share: bool = False) -> Html:
     """`71.2 % (66.0 to 75.9)`: a share in percent, anything else with three significant digits."""
     if found is None:
-        return text(missing)
-    value = percent(found.value) if share else number(found.value)
-    if not found.bounded:
-        return text(value)
-    low, high = (f"{100 * e:.1f}" if share else number(e) for e in (found.low, found.high))
-    return join(
-        [
-            text(value + " "),
-            tag("span", text(f"({low.replace('-', '−')} to {high.replace('-', '−')})"), class_="interval"),
-        ]
-    )
+        return text("–")
+    value, interval = _written(found, share)
+    return join([text(value), Html(" "), tag("span", text(interval), class_="interval")]) if interval else text(value)
 
 
 def spoken(found: Figure, *, share: bool = False) -> str:
-    """The same in plain text, for the terminal and for text alternatives."""
+    """The same in plain text."""
+    return " ".join(part for part in _written(found, share) if part)
+
+
+def _written(found: Figure, share: bool) -> tuple[str, str]:
     value = percent(found.value) if share else number(found.value)
     if not found.bounded:
-        return value
-    low, high = (percent(e) if share else number(e) for e in (found.low, found.high))
-    return f"{value} (95 % interval {low} to {high})"
+        return value, ""
+    low, high = (percent(e).removesuffix("\u00a0%") if share else number(e) for e in (found.low, found.high))
+    return value, f"({low} to {high})"
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:

@@ -24,7 +24,7 @@ class Folder:
     config: dict[str, Any]
     environment: dict[str, Any]
     inputs: dict[str, str]  # content hash of each data set and parent model, by name
-    metrics: list[Row]
+    metrics: list[Row]  # one row a step
     timings: list[Row]
     samples: list[Row]
     summary: dict[str, Any]
@@ -72,9 +72,17 @@ def read_folder(path: Path) -> Folder:
         config=read_config(path),
         environment=read_environment(path),
         inputs=dict(recorded["inputs"]),
-        metrics=read_log(path, "metrics"),
+        metrics=_by_step(read_log(path, "metrics")),
         timings=read_log(path, "timings"),
         samples=read_log(path, "samples"),
         summary=read_summary(path) if finished else {},
         finished=finished,
     )
+
+
+def _by_step(rows: list[Row]) -> list[Row]:
+    """Rows of the same step as one: a step may log its training figures and, later, its held-out ones."""
+    merged: dict[int, Row] = {}
+    for row in rows:
+        merged.setdefault(row["step"], {}).update(row)
+    return [merged[step] for step in sorted(merged)]

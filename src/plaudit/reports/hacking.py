@@ -52,7 +52,7 @@ def over_optimisation(folders: Sequence[Folder]) -> Html:
             lines,
             note="Compare runs at equal distance, not at equal step.",
         )
-        parts += [tag("h3", text("All runs at equal distance")), tag("div", draw(together), class_="charts wide")]
+        parts += [tag("h3", text("All runs at equal distance")), tag("div", draw(together), class_="charts")]
     return join([*parts, _numbers(found)])
 
 

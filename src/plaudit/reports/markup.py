@@ -71,6 +71,11 @@ def tag(element: str, /, *children: Html, **attributes: object) -> Html:
     return Html(f"<{element}{written}>{''.join(children)}</{element}>")
 
 
+def about(name: object, sentence: object) -> Html:
+    """A sentence that begins with the name, in bold, of what it is about."""
+    return join([tag("strong", text(name)), Html(" "), text(sentence)])
+
+
 def paragraph(*children: Html, class_: str | None = None) -> Html:
     return tag("p", *children, class_=class_)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from plaudit.core.files import atomic_write
 from plaudit.reports import audit, curves, hacking, provenance, samples
 from plaudit.reports.folders import Folder, read_folders
-from plaudit.reports.markup import Html, Section, join, label, listing, paragraph, tag, text
+from plaudit.reports.markup import Html, Section, about, join, label, listing, paragraph, tag, text
 from plaudit.reports.stages import STAGE_NAMES, comparisons, headline, stage_table
 
 HEADLINES = 6
+JUDGE_DOES = "which chose the checkpoint and is no part of the training reward."
+NO_JUDGE = "has no independent judge: nothing here shows that a higher reward is a better answer."
 
 
 def build(folders: Sequence[Path], out: Path | None = None) -> Path:
@@ -44,7 +46,7 @@ def render(runs: Sequence[Folder]) -> str:
         Section("over-optimisation", "Reward and judge against the KL", hacking.over_optimisation(runs)),
         Section("reward-model", "Audit of the reward model", _by_run(runs, audit.reward_audit)),
         Section("data", "Data", provenance.data_counts(runs)),
-        Section("samples", "Answers side by side", _by_run(runs, samples.side_by_side)),
+        Section("samples", "Answers side by side", _by_run(runs[::-1], samples.side_by_side)),
         Section("warnings", "Warnings", provenance.warnings(runs)),
         Section("time", "Time", provenance.timings(runs)),
         Section("environment", "Environment", provenance.environment(runs)),
@@ -81,48 +83,27 @@ def _headline(runs: Sequence[Folder]) -> Html:
     told = headline(runs)
     if not told:
         return tag("div", paragraph(text("These runs have not measured a result yet.")), class_="headline")
-    return tag("div", *(paragraph(fact.html()) for fact in told[:HEADLINES]), class_="headline")
+    facts = [paragraph(fact.html()) for fact in told[:HEADLINES]]
+    return tag("div", *facts, paragraph(text("In brackets: 95 % intervals."), class_="meta"), class_="headline")
 
 
 def _judges(runs: Sequence[Folder]) -> Html:
-    """What trained the policy and what judged it, said apart: the same number must not do both."""
-    trained, judged = [], []
+    """What judged the policies and what trained them, said apart: the same number must not do both."""
+    judged, trained = [], []
     for run in runs:
-        reward, judge = run.config.get("reward"), run.config.get("judge")
         if run.stage == "ppo":
-            trained.append(join([tag("strong", text(run.name)), text(f" is trained to please {_names(reward)}.")]))
-            if judge in (None, "none"):
-                judged.append(
-                    join(
-                        [
-                            tag("strong", text(run.name)),
-                            text(
-                                " has no independent judge: nothing here shows that a higher reward is a better answer."
-                            ),
-                        ]
-                    )
-                )
-            else:
-                judged.append(
-                    join(
-                        [
-                            tag("strong", text(run.name)),
-                            text(f" is judged by {_names(judge)}, which training never sees."),
-                        ]
-                    )
-                )
-        for comparison in comparisons(run):
-            who = f"{comparison.get('judge', 'a judge')}: {comparison.get('a', 'a')} against {comparison.get('b', 'b')}"
-            note = f" {comparison['note']}" if comparison.get("note") else ""
-            (judged if comparison.get("independent") else trained).append(text(f"{who}.{note}"))
+            judge = _names(run.config.get("judge") or "none")
+            judged.append(about(run.name, NO_JUDGE if judge == "none" else f"is judged by {judge}, {JUDGE_DOES}"))
+            trained.append(about(run.name, f"is trained to raise the score of {_names(run.config.get('reward'))}."))
+        for found in comparisons(run):
+            sides = f"compares {found.get('a', 'a')} with {found.get('b', 'b')}. {found.get('note') or ''}"
+            (judged if found.get("independent") else trained).append(about(found.get("judge", "a judge"), sides))
     parts = []
     if judged:
-        parts += [
-            paragraph(tag("strong", text("Independent judges")), text(" decide whether a policy is better:")),
-            listing(judged),
-        ]
+        told = " decide whether a policy is better:"
+        parts += [paragraph(tag("strong", text("Independent judges")), text(told)), listing(judged)]
     if trained:
-        told = " are what training maximises; their rise is expected and proves nothing by itself:"
+        told = " are what training maximises. They rise by design, and prove nothing by themselves:"
         parts += [paragraph(tag("strong", text("Training rewards")), text(told)), listing(trained)]
     return join(parts)
 
@@ -136,6 +117,4 @@ def _by_run(runs: Sequence[Folder], part: Callable[[Folder], Html]) -> Html:
     shown = [(run, found) for run in runs if (found := part(run))]
     if len(runs) == 1:
         return join(found for _, found in shown)
-    return join(
-        tag("h3", text(f"{run.name} ({STAGE_NAMES.get(run.stage, run.stage)})")) + found for run, found in shown
-    )
+    return join(tag("h3", text(f"{STAGE_NAMES.get(run.stage, run.stage)}: {run.name}")) + found for run, found in shown)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines with interval bands, points, bars, and the frame around them.
+"""Charts as inline SVG: lines with interval bands, points, and the frame around them.
 
 A chart is 360 units wide and shown at about that many pixels, so its labels stay readable on a phone. Colours and fonts
 come from page.css by class, which is how the same drawing serves light, dark and print. Series differ by dash and
@@ -15,8 +15,8 @@ from plaudit.reports.markup import Html, join, label, tag
 from plaudit.reports.scales import Range, nice_range, nice_ticks, number, scale, tick_label
 
 WIDTH, HEIGHT = 360.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 50.0, 12.0, 10.0, 38.0
-MAX_POINTS = 240
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 26.0, 38.0
+MAX_POINTS = 80
 
 Point = tuple[float, float]
 
@@ -89,7 +89,7 @@ def draw(chart: Chart) -> Html:
         *(_band(frame, s) for s in series if isinstance(s, Line) and s.band),
         *(_series(frame, s) for s in series),
     ]
-    return _figure(chart.title, legend(chart.series), join(layers), describe(chart), _note(chart))
+    return framed(chart.title, legend(chart.series), join(layers), describe(chart), _note(chart))
 
 
 def describe(chart: Chart) -> str:
@@ -124,59 +124,6 @@ def legend(series: Sequence[Line | Dots]) -> Html:
     return tag("div", *items, class_="legend")
 
 
-def bars(
-    title: str, y: str, values: Sequence[tuple[str, float, tuple[float, float] | None]], *, baseline: float = 0.0
-) -> Html:
-    """Horizontal bars with whiskers: (label, value, interval). The zero of the bars is `baseline`."""
-    shown = [v for v in values if math.isfinite(v[1])]
-    if not shown:
-        return Html("")
-    ends = [e for _, value, interval in shown for e in (value, *(interval or ()))]
-    bounds = nice_range(ends, include=[baseline], count=4)
-    row, top, label_width = 34.0, 6.0, 8.0
-    height = top + row * len(shown) + BOTTOM
-    inner = Range(label_width, WIDTH - RIGHT - 6)
-    bottom = top + row * len(shown)
-    ticks = nice_ticks(bounds, 4)
-    parts = [
-        join(
-            tag("line", x1=_n(x), x2=_n(x), y1=_n(top), y2=_n(bottom), class_="grid")
-            + tag("text", label(tick_label(t, ticks)), x=_n(x), y=_n(bottom + 15), text_anchor="middle")
-            for t in ticks
-            for x in [scale(t, bounds, inner)]
-        ),
-        tag(
-            "text",
-            label(y),
-            x=_n((inner.low + inner.high) / 2),
-            y=_n(height - 5),
-            text_anchor="middle",
-            class_="axis-title",
-        ),
-    ]
-    for i, (name, value, interval) in enumerate(shown):
-        y_text, y_bar = top + row * i + 12, top + row * i + 17
-        x0, x1 = sorted((scale(baseline, bounds, inner), scale(value, bounds, inner)))
-        parts.append(tag("rect", x=_n(x0), y=_n(y_bar), width=_n(max(x1 - x0, 1.0)), height=11, class_="bar tone-0"))
-        if interval and all(map(math.isfinite, interval)):
-            low, high = (scale(e, bounds, inner) for e in interval)
-            parts.append(tag("path", d=f"M{_n(low)} {_n(y_bar + 5.5)}H{_n(high)}", class_="whisker"))
-        parts.append(
-            tag(
-                "text",
-                label(f"{_shortened(name, 40)}  {number(value)}"),
-                x=_n(inner.low),
-                y=_n(y_text),
-                class_="bar-label",
-            )
-        )
-    described = f"{y}. " + " ".join(
-        f"{name}: {number(value)}" + (f", interval {number(i[0])} to {number(i[1])}." if i else ".")
-        for name, value, i in shown
-    )
-    return _figure(title, Html(""), join(parts), described, Html(""), height=height)
-
-
 class _Frame:
     """The plotting area: data to drawing units."""
 
@@ -196,7 +143,7 @@ class _Frame:
             if not _finite(point):
                 pen_up = True
                 continue
-            steps.append(f"{'M' if pen_up else 'L'}{_n(self.x(point[0]))} {_n(self.y(point[1]))}")
+            steps.append(f"{'M' if pen_up else 'L'}{coordinate(self.x(point[0]))} {coordinate(self.y(point[1]))}")
             pen_up = False
         return tag("path", d="".join(steps), class_=class_)
 
@@ -205,18 +152,18 @@ def _axes(frame: _Frame, x_title: str, y_title: str) -> Html:
     parts: list[Html] = []
     y_ticks, x_ticks = nice_ticks(frame.y_bounds, 5), nice_ticks(frame.x_bounds, 5)
     for t in y_ticks:
-        y = _n(frame.y(t))
+        y = coordinate(frame.y(t))
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(tag("text", label(tick_label(t, y_ticks)), x=LEFT - 6, y=y, dy="0.35em", text_anchor="end"))
     for t in x_ticks:
-        x = _n(frame.x(t))
+        x = coordinate(frame.x(t))
         parts.append(tag("line", x1=x, x2=x, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM + 4, class_="axis"))
         parts.append(tag("text", label(tick_label(t, x_ticks)), x=x, y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
     parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_="axis"))
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(tag("text", label(x_title), x=middle, y=HEIGHT - 4, text_anchor="middle", class_="axis-title"))
-    turn = f"translate(11 {_n((TOP + HEIGHT - BOTTOM) / 2)}) rotate(-90)"
-    parts.append(tag("text", label(y_title), transform=turn, text_anchor="middle", class_="axis-title"))
+    # Above the axis and level: turned on its side it would run into wide tick labels.
+    parts.append(tag("text", label(y_title), x=2, y=12, class_="axis-title"))
     return join(parts)
 
 
@@ -227,15 +174,35 @@ def _mark(frame: _Frame, mark: Mark) -> Html:
         x = frame.x(mark.at)
         left = x > (LEFT + WIDTH) / 2  # the label goes to the roomier side
         anchor, shift = ("end", -4) if left else ("start", 4)
-        rule = tag("line", x1=_n(x), x2=_n(x), y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
+        rule = tag("line", x1=coordinate(x), x2=coordinate(x), y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
         return join(
-            [rule, tag("text", label(mark.label), x=_n(x + shift), y=TOP + 9, text_anchor=anchor, class_="mark-label")]
+            [
+                rule,
+                tag(
+                    "text",
+                    label(mark.label),
+                    x=coordinate(x + shift),
+                    y=TOP + 9,
+                    text_anchor=anchor,
+                    class_="mark-label",
+                ),
+            ]
         )
     y = frame.y(mark.at)
-    rule = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_n(y), y2=_n(y), class_="mark")
+    rule = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=coordinate(y), y2=coordinate(y), class_="mark")
     above = y - 4 if y > TOP + 16 else y + 12
     return join(
-        [rule, tag("text", label(mark.label), x=WIDTH - RIGHT - 2, y=_n(above), text_anchor="end", class_="mark-label")]
+        [
+            rule,
+            tag(
+                "text",
+                label(mark.label),
+                x=WIDTH - RIGHT - 2,
+                y=coordinate(above),
+                text_anchor="end",
+                class_="mark-label",
+            ),
+        ]
     )
 
 
@@ -255,7 +222,7 @@ def _series(frame: _Frame, s: Line | Dots) -> Html:
             parts.append(
                 tag(
                     "path",
-                    d=f"M{_n(frame.x(x))} {_n(frame.y(low))}V{_n(frame.y(high))}",
+                    d=f"M{coordinate(frame.x(x))} {coordinate(frame.y(low))}V{coordinate(frame.y(high))}",
                     class_=f"whisker tone-{s.tone}",
                 )
             )
@@ -272,26 +239,37 @@ def _band(frame: _Frame, s: Line) -> Html:
     ]
     if len(edges) < 2:
         return Html("")
-    there = "L".join(f"{_n(frame.x(x))} {_n(frame.y(high))}" for x, _, high in edges)
-    back = "L".join(f"{_n(frame.x(x))} {_n(frame.y(low))}" for x, low, _ in reversed(edges))
+    there = "L".join(f"{coordinate(frame.x(x))} {coordinate(frame.y(high))}" for x, _, high in edges)
+    back = "L".join(f"{coordinate(frame.x(x))} {coordinate(frame.y(low))}" for x, low, _ in reversed(edges))
     return tag("path", d=f"M{there}L{back}Z", class_=f"band tone-{s.tone}")
 
 
 def _marker(x: float, y: float, tone: int) -> Html:
     shapes = {
-        0: lambda: tag("circle", cx=_n(x), cy=_n(y), r=2.6, class_="marker tone-0"),
-        1: lambda: tag("rect", x=_n(x - 2.5), y=_n(y - 2.5), width=5, height=5, class_="marker tone-1"),
-        2: lambda: tag("path", d=f"M{_n(x)} {_n(y - 3.4)}l3.4 3.4l-3.4 3.4l-3.4 -3.4Z", class_="marker tone-2"),
-        3: lambda: tag("path", d=f"M{_n(x)} {_n(y - 3.2)}l3.2 5.6h-6.4Z", class_="marker tone-3"),
+        0: lambda: tag("circle", cx=coordinate(x), cy=coordinate(y), r=2.6, class_="marker tone-0"),
+        1: lambda: tag("rect", x=coordinate(x - 2.5), y=coordinate(y - 2.5), width=5, height=5, class_="marker tone-1"),
+        2: lambda: tag(
+            "path", d=f"M{coordinate(x)} {coordinate(y - 3.4)}l3.4 3.4l-3.4 3.4l-3.4 -3.4Z", class_="marker tone-2"
+        ),
+        3: lambda: tag("path", d=f"M{coordinate(x)} {coordinate(y - 3.2)}l3.2 5.6h-6.4Z", class_="marker tone-3"),
     }
-    return shapes.get(tone, lambda: tag("circle", cx=_n(x), cy=_n(y), r=2.6, class_=f"marker hollow tone-{tone}"))()
+    return shapes.get(
+        tone, lambda: tag("circle", cx=coordinate(x), cy=coordinate(y), r=2.6, class_=f"marker hollow tone-{tone}")
+    )()
+
+
+def _bin_size(s: Line | Dots) -> int:
+    """How many points of a long curve make one; 1 for short curves, fits and those with an interval of their own."""
+    if isinstance(s, Dots) or s.smooth or s.band is not None:
+        return 1
+    return max(1, math.ceil(len(s.points) / MAX_POINTS))
 
 
 def _thinned(s: Line | Dots) -> Line | Dots:
     """A long curve as bin means with a band from the smallest to the largest value of each bin."""
-    if isinstance(s, Dots) or s.smooth or s.band is not None or len(s.points) <= MAX_POINTS:
+    size = _bin_size(s)
+    if size == 1:
         return s
-    size = math.ceil(len(s.points) / MAX_POINTS)
     points: list[Point] = []
     band: list[tuple[float, float]] = []
     for start in range(0, len(s.points), size):
@@ -305,25 +283,23 @@ def _thinned(s: Line | Dots) -> Line | Dots:
 
 def _note(chart: Chart) -> Html:
     lost = sum(not _finite(p) for s in chart.series for p in s.points)
-    binned = any(
-        isinstance(s, Line) and not s.smooth and s.band is None and len(s.points) > MAX_POINTS for s in chart.series
-    )
+    sizes = {_bin_size(s) for s in chart.series} - {1}
     notes = [
         chart.note,
-        "Means of neighbouring steps; the band spans their smallest and largest value." if binned else "",
+        f"Means of {max(sizes)} steps; the band is their range." if sizes else "",
         f"{lost} value{'s are' if lost > 1 else ' is'} not finite and left out." if lost else "",
     ]
     return label(" ".join(n for n in notes if n))
 
 
-def _figure(title: str, key: Html, drawing: Html, described: str, note: Html, *, height: float = HEIGHT) -> Html:
+def framed(title: str, key: Html, drawing: Html, described: str, note: Html, *, height: float = HEIGHT) -> Html:
     # The drawing is one image to a screen reader: its label is the title and the numbers in words.
     svg = tag(
         "svg",
         tag("title", label(title)),
         tag("desc", label(described)),
         drawing,
-        viewBox=f"0 0 {_n(WIDTH)} {_n(height)}",
+        viewBox=f"0 0 {coordinate(WIDTH)} {coordinate(height)}",
         role="img",
         aria_label=f"{title}. {described}",
     )
@@ -352,9 +328,6 @@ def _finite(point: Point) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1])
 
 
-def _shortened(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _n(value: float) -> str:
+def coordinate(value: float) -> str:
+    """A number of drawing units, to a tenth."""
     return f"{value:.1f}".removesuffix(".0")

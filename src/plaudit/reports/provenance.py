@@ -9,46 +9,38 @@ from plaudit.core.config import flatten
 from plaudit.core.yaml12 import dump_yaml, inline_yaml
 from plaudit.reports.figures import is_number
 from plaudit.reports.folders import Folder
-from plaudit.reports.markup import Html, folded, join, listing, paragraph, table, tag, text
+from plaudit.reports.markup import Html, about, folded, join, listing, paragraph, table, tag, text
 from plaudit.reports.scales import duration, percent
-from plaudit.reports.stages import STAGE_NAMES, total_seconds
+from plaudit.reports.stages import STAGE_NAMES, is_duration, total_seconds
 
 SHORT_HASH = 12
 
 
 def data_counts(folders: Sequence[Folder]) -> Html:
-    """Rows kept, truncated and dropped, and why."""
-    rows, causes = [], []
-    for folder in folders:
-        for name, counts in _data_sets(folder.summary.get("data")):
-            cells = [counts.get(key) for key in ("kept", "truncated", "dropped")]
-            rows.append([text(folder.name), text(name), *(text(f"{c:,}" if is_number(c) else "–") for c in cells)])
-            by_cause = counts.get("by_cause") or {}
-            causes += [
-                text(f"{folder.name}, {name}: {count:,} {cause}")
-                for cause, count in by_cause.items()
-                if is_number(count) and count
-            ]
-    if not rows:
+    """Rows used and left out, and why, for every data set that a summary counts."""
+    sets = [(folder, name, counts) for folder in folders for name, counts in _data_sets(folder.summary.get("data"))]
+    if not sets:
         return Html("")
-    shown = table("Rows of each data set", ["Run", "Data", "Kept", "Truncated", "Dropped"], rows, numeric=[2, 3, 4])
-    return join([shown, *([tag("h3", text("By cause")), listing(causes)] if causes else [])])
+    columns = list(dict.fromkeys(key for _, _, counts in sets for key, value in counts.items() if is_number(value)))
+    rows = [
+        [text(folder.name), text(name), *(_count(counts.get(key)) for key in columns)] for folder, name, counts in sets
+    ]
+    header = ["Run", "Data", *(key.replace("_", " ") for key in columns)]
+    shown = table("Rows of each data set", header, rows, numeric=range(2, 2 + len(columns)))
+    causes = [text(line) for folder, name, counts in sets for line in _causes(f"{folder.name}, {name}", counts)]
+    notes = [text(f"{f.name}: {note}") for f in folders for note in (f.summary.get("data") or {}).get("notes") or []]
+    if not causes:
+        causes = [text("No row was truncated or left out.")]
+    return join([shown, tag("h3", text("Left out or shortened, by cause")), listing([*causes, *notes])])
 
 
 def warnings(folders: Sequence[Folder]) -> Html:
     """What the doctor had to say, run by run; a clean bill is said as well."""
-    said = []
+    said: list[Html] = []
     for folder in folders:
         said += [_warning(folder, found) for found in folder.summary.get("warnings") or []]
         if not folder.finished:
-            said.append(
-                join(
-                    [
-                        tag("strong", text(f"{folder.name}: ")),
-                        text("not finished; its numbers are those logged so far."),
-                    ]
-                )
-            )
+            said.append(about(f"{folder.name}:", "not finished; its numbers are those logged so far."))
     if said:
         return tag("div", listing(said), class_="notice")
     return paragraph(text("None: every check that ran during these stages passed."))
@@ -61,7 +53,7 @@ def timings(folders: Sequence[Folder]) -> Html:
         phases: dict[str, float] = {}
         for row in folder.timings:
             for key, value in row.items():
-                if key not in ("step", "total") and is_number(value):
+                if is_number(value) and is_duration(key):
                     phases[key] = phases.get(key, 0.0) + float(value)
         total = total_seconds(folder)
         for phase, seconds in sorted(phases.items(), key=lambda item: -item[1]):
@@ -120,15 +112,9 @@ def settings(folders: Sequence[Folder]) -> Html:
 def _warning(folder: Folder, found: Any) -> Html:
     """A sentence, or what a check found: `{"check", "first_step", "steps", "message"}`."""
     if not isinstance(found, Mapping):
-        return join([tag("strong", text(f"{folder.name}: ")), text(found)])
-    when = f" (first at step {found.get('first_step')}, {found.get('steps')} times)"
-    return join(
-        [
-            tag("strong", text(f"{folder.name}: ")),
-            text(found.get("message", "")),
-            tag("span", text(when), class_="meta"),
-        ]
-    )
+        return about(f"{folder.name}:", found)
+    when = f"(first at step {found.get('first_step')}, {found.get('steps')} times)"
+    return about(f"{folder.name}:", f"{found.get('message', '')} {when}")
 
 
 def _data_sets(found: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -137,7 +123,17 @@ def _data_sets(found: Any) -> list[tuple[str, Mapping[str, Any]]]:
         return []
     if any(is_number(value) for value in found.values()):
         return [("data", found)]
-    return [(name, counts) for name, counts in found.items() if isinstance(counts, Mapping)]
+    return [(name.replace("_", " "), counts) for name, counts in found.items() if isinstance(counts, Mapping)]
+
+
+def _causes(where: str, counts: Mapping[str, Any]) -> list[str]:
+    """`{cause: number}` tables among the counts, as sentences."""
+    tables = [value for value in counts.values() if isinstance(value, Mapping)]
+    return [f"{where}: {cause}: {n:,}" for found in tables for cause, n in found.items() if is_number(n) and n]
+
+
+def _count(value: Any) -> Html:
+    return text(f"{value:,}" if is_number(value) else "–")
 
 
 def _outputs(folder: Folder) -> list[str]:

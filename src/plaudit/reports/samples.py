@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from plaudit.core.seeding import derive
 from plaudit.reports.figures import is_number
-from plaudit.reports.folders import Folder
+from plaudit.reports.folders import Folder, Row
 from plaudit.reports.markup import Html, join, paragraph, tag, text
 from plaudit.reports.scales import number
 
@@ -25,6 +25,7 @@ class Side(NamedTuple):
     who: str
     answer: str
     score: float | None
+    judged: bool = True  # whether there is a judge at all; then no score means unscored
     details: str = ""
 
 
@@ -53,23 +54,22 @@ def side_by_side(folder: Folder) -> Html:
     scored = [pair for pair in pairs if pair.change is not None and pair.change < 0 and pair not in chosen]
     worst = sorted(scored, key=lambda pair: pair.change or 0.0)[:WORST]
     parts = [
-        tag("h3", text(f"{len(chosen)} of {len(pairs)}, drawn at random")),
+        tag("h4", text(f"{len(chosen)} of {len(pairs)}, drawn at random")),
         paragraph(text(f"Drawn with the run's seed ({seed}), not picked."), class_="note"),
         *map(_card, chosen),
     ]
     if worst:
-        parts += [tag("h3", text("Where the judge sees the largest step back")), *map(_card, worst)]
+        parts += [tag("h4", text("Where the judge sees the largest step back")), *map(_card, worst)]
     return join(parts)
 
 
 def read_pairs(folder: Folder) -> list[Pair]:
-    """Pairs of answers from samples.jsonl: of an evaluation, or the first and last of each prompt of a training run."""
+    """Pairs of answers from samples.jsonl: of an evaluation, or two moments of a training run."""
     rows = [row for row in folder.samples if "prompt" in row]
     if any("answer_a" in row for row in rows):
         return [_evaluated(row, folder.summary) for row in rows if "answer_a" in row]
-    if any("response" in row for row in rows):
-        return _first_and_last(rows)
-    return []
+    chosen = folder.summary.get("best_step")
+    return _first_and_chosen(rows, chosen if isinstance(chosen, int) else None)
 
 
 def prompt_text(prompt: Any) -> str:
@@ -94,24 +94,24 @@ def _evaluated(row: Mapping[str, Any], summary: Mapping[str, Any]) -> Pair:
     )
 
 
-def _first_and_last(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
-    seen: dict[str, list[Mapping[str, Any]]] = {}
+def _first_and_chosen(rows: Sequence[Row], chosen: int | None) -> list[Pair]:
+    """The first answer to each held-out prompt, and the one at the chosen step (the last, where none was chosen)."""
+    answers: dict[str, dict[int, Row]] = {}
     for row in rows:
-        if "response" in row:
-            seen.setdefault(prompt_text(row["prompt"]), []).append(row)
+        if row.get("kind") == "held out" and "response" in row:
+            # Of several answers at one step the first: they are exchangeable, and the first is nobody's pick.
+            answers.setdefault(prompt_text(row["prompt"]), {}).setdefault(row["step"], row)
     pairs = []
-    for prompt, answers in seen.items():
-        first, last = answers[0], answers[-1]
-        if first["step"] != last["step"]:
-            pairs.append(Pair(prompt, _moment(first), _moment(last)))
+    for prompt, by_step in answers.items():
+        first, last = min(by_step), chosen if chosen in by_step else max(by_step)
+        if last > first:
+            pairs.append(Pair(prompt, _moment(by_step[first]), _moment(by_step[last])))
     return pairs
 
 
-def _moment(row: Mapping[str, Any]) -> Side:
-    judged = _score(row.get("judge"))
-    parts = {key: row[key] for key in ("reward", "kl") if is_number(row.get(key))}
-    details = ", ".join(f"{key} {number(float(value))}" for key, value in parts.items())
-    return Side(f"step {row['step']}", str(row["response"]), judged, details)
+def _moment(row: Row) -> Side:
+    reward = f"training reward: {number(row['reward'])}" if is_number(row.get("reward")) else ""
+    return Side(f"step {row['step']}", str(row["response"]), _score(row.get("judge")), "judge" in row, reward)
 
 
 def _score(value: Any) -> float | None:

@@ -76,7 +76,7 @@ def tick_label(value: float, ticks: list[float]) -> str:
 
 
 def percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %".replace("-", "−") if math.isfinite(value) else number(value)
+    return f"{100 * value:.{digits}f}\u00a0%".replace("-", "−") if math.isfinite(value) else number(value)
 
 
 def duration(seconds: float) -> str:

@@ -24,25 +24,26 @@ STAGE_NAMES = {
 
 
 class Fact(NamedTuple):
-    """A sentence around a measured number."""
+    """A sentence around a measured number: what was measured, the number, what to compare it with."""
 
-    before: str
+    subject: str
     found: Figure
-    after: str
+    beside: str
     share: bool = False
+    independent: bool = True  # False for a training reward, whose rise is no evidence
 
     def html(self) -> Html:
-        return join([text(f"{self.before} "), reading(self.found, share=self.share), text(self.after)])
+        return join([text(f"{self.subject}: "), reading(self.found, share=self.share), text(self.beside)])
 
     def plain(self) -> str:
-        return f"{self.before} {spoken(self.found, share=self.share)}{self.after}"
+        return f"{self.subject}: {spoken(self.found, share=self.share)}{self.beside}"
 
 
 def headline(folders: Sequence[Folder]) -> list[Fact]:
-    """The facts of all runs, the comparison of policies first: it is what the others were done for."""
+    """The facts that count as evidence, the comparison of policies first: it is what the others were done for."""
     order = {"evaluate": 0, "ppo": 1, "dpo": 2, "reward": 3, "sft": 4}
     ranked = sorted(folders, key=lambda f: order.get(f.stage, len(order)))
-    return [fact for folder in ranked for fact in facts(folder)]
+    return [fact for folder in ranked for fact in facts(folder) if fact.independent]
 
 
 def facts(folder: Folder) -> list[Fact]:
@@ -79,11 +80,13 @@ def stage_table(folders: Sequence[Folder]) -> Html:
 def total_seconds(folder: Folder) -> float:
     """All seconds that timings.jsonl accounts for."""
     return sum(
-        float(value)
-        for row in folder.timings
-        for key, value in row.items()
-        if key not in ("step", "total") and is_number(value)
+        float(value) for row in folder.timings for key, value in row.items() if is_number(value) and is_duration(key)
     )
+
+
+def is_duration(key: str) -> bool:
+    """Whether a column of timings.jsonl is a time: rates and totals stand there too."""
+    return key not in ("step", "total") and "_per_" not in key
 
 
 def _no_facts(_: Folder) -> list[Fact]:
@@ -96,41 +99,57 @@ def _evaluation(folder: Folder) -> list[Fact]:
         rate = figure(c.get("rate"))
         if rate is None:
             continue
-        judge = f"{c.get('judge', 'the judge')}{'' if c.get('independent') else ', the training reward'}"
+        independent = bool(c.get("independent"))
         counts = f"{c.get('wins', 0)} won, {c.get('ties', 0)} tied, {c.get('losses', 0)} lost"
-        unscored = f", {c['unscored']} unscored" if c.get("unscored") else ""
-        told.append(
-            Fact(
-                f"{c.get('a', 'a')} wins against {c.get('b', 'b')}:",
-                rate,
-                f" by {judge} ({counts}{unscored}).",
-                share=True,
-            )
-        )
+        if c.get("unscored"):
+            counts += f", {c['unscored']} unscored"
+        beside = f", where 50 % is no difference ({counts}; {c.get('prompts', '?')} prompts)."
+        if (at_equal_length := figure(c.get("length_controlled"))) is not None:
+            beside += f" At equal length {spoken(at_equal_length, share=True)}."
+        judge = f"{c.get('judge', 'judge')}{'' if independent else ' (the training reward)'}"
+        subject = f"Win rate of {c.get('a', 'a')} against {c.get('b', 'b')} by {judge}"
+        told.append(Fact(subject, rate, beside, share=True, independent=independent))
     return told
 
 
 def _ppo(folder: Folder) -> list[Fact]:
-    summary, told = folder.summary, []
-    judge = summary["judge"] if isinstance(summary.get("judge"), dict) else {}
-    start, best = figure(judge.get("start")), figure(judge.get("best"))
-    if best is not None:
-        began = f", from {spoken(start)} before training" if start else ""
-        step = f" at step {summary['best_step']}" if "best_step" in summary else ""
-        told.append(Fact(f"Judge {judge.get('name', '')} on held-out prompts:", best, f"{step}{began}."))
-    rewards = folder.column("reward")
-    if rewards:
-        kl = folder.column("kl")
-        distance = f", at a sequence KL of {number(kl[-1][1])} nats from the reference" if kl else ""
-        told.append(
-            Fact("Training reward:", Figure(rewards[-1][1]), f", from {number(rewards[0][1])} at the start{distance}.")
-        )
+    told = []
+    judged, rewarded = _moments(folder.summary.get("judge")), _moments(folder.summary.get("reward"))
+    step = folder.summary.get("best_step")
+    if judged.best is not None and judged.start is not None:
+        after = f" at the chosen step {step}, from {number(judged.start.value)} before training"
+        if judged.difference is not None:
+            after += f"; difference {spoken(judged.difference)}"
+        after += ". The step was chosen on these same prompts, which flatters it a little."
+        told.append(Fact(f"Judge {judged.name} on {folder.name}, held-out prompts", judged.best, after))
+    if rewarded.best is not None and rewarded.start is not None:
+        after = f" there, from {number(rewarded.start.value)} before training"
+        kl = folder.summary.get("kl")
+        after += f", at a sequence KL of {number(kl)} nats from the reference." if is_number(kl) else "."
+        told.append(Fact(f"Training reward of {folder.name}", rewarded.best, after, independent=False))
+    if not told and (rewards := folder.column("reward")):
+        after = f" at step {rewards[-1][0]:.0f}, from {number(rewards[0][1])} at the start; the run is not finished."
+        told.append(Fact(f"Training reward of {folder.name}", Figure(rewards[-1][1]), after, independent=False))
     return told
+
+
+class _Moments(NamedTuple):
+    """One score before training and at the chosen step, with their paired difference."""
+
+    name: str
+    start: Figure | None
+    best: Figure | None
+    difference: Figure | None
+
+
+def _moments(found: Any) -> _Moments:
+    known = found if isinstance(found, dict) else {}
+    return _Moments(str(known.get("name", "")), *(figure(known.get(key)) for key in ("start", "best", "difference")))
 
 
 def _dpo(folder: Folder) -> list[Fact]:
     accuracy = figure(folder.summary.get("accuracy"))
-    return [Fact("Preference accuracy on held-out pairs:", accuracy, ".", share=True)] if accuracy else []
+    return [Fact("Preference accuracy on held-out pairs", accuracy, ".", share=True)] if accuracy else []
 
 
 def _reward(folder: Folder) -> list[Fact]:
@@ -150,20 +169,20 @@ def _reward(folder: Folder) -> list[Fact]:
     if agreement is not None:
         beside.append(f"agreement of two labelers {percent(agreement.value)}")
     after = f"; beside it {', '.join(beside)}." if beside else "."
-    return [Fact("Reward model, accuracy on pairs of unseen prompts:", accuracy, after, share=True)]
+    return [Fact("Reward model, accuracy on pairs of unseen prompts", accuracy, after, share=True)]
 
 
 def _sft(folder: Folder) -> list[Fact]:
-    losses = folder.column("validation_loss")
-    if not losses:
+    losses = folder.summary.get("held_out_loss")
+    before, after = (
+        (figure(losses.get(key)) for key in ("before", "after")) if isinstance(losses, dict) else (None, None)
+    )
+    if before is None or after is None:
         return []
-    return [
-        Fact(
-            "Loss on held-out demonstrations:",
-            Figure(losses[-1][1]),
-            f" nats a token, from {number(losses[0][1])} at the start.",
-        )
-    ]
+    change = figure(losses.get("change")) if isinstance(losses, dict) else None
+    words = f" nats a token, from {number(before.value)} before"
+    words += f"; change {spoken(change)}." if change else "."
+    return [Fact("SFT, loss on demonstrations of unseen prompts", after, words)]
 
 
 _FACTS: dict[str, Callable[[Folder], list[Fact]]] = {

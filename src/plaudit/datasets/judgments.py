@@ -7,21 +7,20 @@ the merged texts. The sum of the pair losses is the same as for the separate row
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
 from plaudit.core.records import Comparison, Prompt, Ranking, prompt_key
 
 
-class Pair(NamedTuple):
-    """Two texts of one prompt and what one labeler said about them."""
+class JudgedPair(NamedTuple):
+    """Two texts of one prompt and what one labeler said about them, the better text first."""
 
     first: int  # index into JudgedPrompt.texts
     second: int
     label: float  # probability that `first` is better: 1 preferred, 0.5 tie, anything between for soft labels
-    margin: float  # by how much `first` should lead (Llama 2); 0 where the data gives none
-    weight: float  # of this pair in the loss; the pairs of a ranking share the ranking's weight
+    margin: float  # by how much `first` should lead; 0 where the data gives none
     gap: int  # difference of ranks: 0 for a tie, 1 for neighbours and for comparisons
 
 
@@ -36,13 +35,8 @@ class Judgment:
     label: float | None = None  # comparisons only: probability that items[0] is better
     margin: float | None = None  # comparisons only
 
-    def pairs(self) -> Iterator[Pair]:
-        """Every pair of the judgment, the better text first, each with weight / C(K, 2) (InstructGPT section 3.5).
-
-        K counts the texts of the row. A pair of identical texts has a constant loss, so it is left out, but it still
-        counts in C(K, 2): the remaining pairs weigh what they would weigh unmerged.
-        """
-        share = self.weight / (len(self.items) * (len(self.items) - 1) / 2)
+    def pairs(self) -> Iterator[JudgedPair]:
+        """Every pair of different texts, the better text first."""
         for a, b in combinations(range(len(self.items)), 2):
             if self.items[a] == self.items[b]:
                 continue
@@ -52,10 +46,9 @@ class Judgment:
             label = 1.0 if gap else 0.5
             margin = self.margin or 0.0
             if self.label is not None:
-                # `a` is the side the labeler prefers, which a soft label below one half makes the rejected one.
                 label = max(self.label, 1.0 - self.label)
                 margin = margin if self.label >= 0.5 else -margin
-            yield Pair(self.items[a], self.items[b], label, margin, share, gap)
+            yield JudgedPair(self.items[a], self.items[b], label, margin, gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ class JudgedPrompt:
     def key(self) -> str:
         return prompt_key(self.prompt)
 
-    def pairs(self) -> Iterator[tuple[Judgment, Pair]]:
+    def pairs(self) -> Iterator[tuple[Judgment, JudgedPair]]:
         """The pairs of all judgments, with the judgment each comes from."""
         for judgment in self.judgments:
             for pair in judgment.pairs():
@@ -99,34 +92,34 @@ def _judgment(row: Ranking | Comparison, items: tuple[int, ...]) -> Judgment:
     return Judgment(items, ranks, row.labeler, row.weight, row.label, row.margin)
 
 
-def split_judgments(judged: JudgedPrompt, *, max_texts: int) -> list[JudgedPrompt]:
-    """The same judgments in parts of at most `max_texts` distinct texts each (a single larger judgment stays whole).
+def keep_texts(judged: JudgedPrompt, kept: Sequence[int]) -> JudgedPrompt:
+    """Only the texts `kept`, in this order. Judgments lose the others, and go where fewer than two are left."""
+    place = {item: at for at, item in enumerate(kept)}
+    judgments: list[Judgment] = []
+    for judgment in judged.judgments:
+        left = [at for at, item in enumerate(judgment.items) if item in place]
+        if len(left) >= 2:
+            items = tuple(place[judgment.items[at]] for at in left)
+            judgments.append(replace(judgment, items=items, ranks=tuple(judgment.ranks[at] for at in left)))
+    return JudgedPrompt(judged.prompt, tuple(judged.texts[item] for item in kept), tuple(judgments))
+
+
+def split_judgments(judged: JudgedPrompt, sizes: Sequence[int], *, room: int) -> list[JudgedPrompt]:
+    """The same judgments in parts whose texts' `sizes` sum to at most `room` (one larger judgment stays whole).
 
     A prompt judged hundreds of times would not fit in one batch. A text that several parts need is repeated in each.
     """
-    if len(judged.texts) <= max_texts:
+    if sum(sizes) <= room:
         return [judged]
-    parts: list[list[Judgment]] = []
-    used: list[set[int]] = []
+    parts: list[tuple[list[Judgment], set[int]]] = []
     for judgment in judged.judgments:
         items = set(judgment.items)
-        if parts and len(used[-1] | items) <= max_texts:
-            parts[-1].append(judgment)
-            used[-1] |= items
+        if parts and sum(sizes[item] for item in parts[-1][1] | items) <= room:
+            parts[-1][0].append(judgment)
+            parts[-1][1].update(items)
         else:
-            parts.append([judgment])
-            used.append(items)
-    return [_restrict(judged, part) for part in parts]
-
-
-def _restrict(judged: JudgedPrompt, judgments: Sequence[Judgment]) -> JudgedPrompt:
-    kept = sorted({item for judgment in judgments for item in judgment.items})
-    place = {item: at for at, item in enumerate(kept)}
-    moved = tuple(
-        Judgment(tuple(place[item] for item in j.items), j.ranks, j.labeler, j.weight, j.label, j.margin)
-        for j in judgments
-    )
-    return JudgedPrompt(judged.prompt, tuple(judged.texts[item] for item in kept), moved)
+            parts.append(([judgment], items))
+    return [keep_texts(replace(judged, judgments=tuple(part)), sorted(items)) for part, items in parts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 
 
 def longer_is_better(train: Sequence[JudgedPrompt]) -> float:
-    """+1 when the longer text (in characters) wins at least half of the weight of the strict training pairs, else -1."""
+    """+1 when the longer text (in characters) wins half or more of the weight of the strict training pairs, else -1."""
     balance = 0.0
     for judged in train:
-        for _, pair in judged.pairs():
+        for judgment, pair in judged.pairs():
             if pair.label != 0.5:
                 difference = len(judged.texts[pair.first]) - len(judged.texts[pair.second])
-                balance += pair.weight * (2 * pair.label - 1) * float(np.sign(difference))
+                balance += judgment.weight * (2 * pair.label - 1) * float(np.sign(difference))
     return 1.0 if balance >= 0 else -1.0
 
 
@@ -97,11 +97,11 @@ def _pair_features(
     for index, judged in enumerate(train):
         start = len(texts)
         texts.extend(judged.texts)
-        for _, pair in judged.pairs():
+        for judgment, pair in judged.pairs():
             first.append(start + pair.first)
             second.append(start + pair.second)
             labels.append(pair.label)
-            weights.append(pair.weight)
+            weights.append(judgment.weight)
             folds.append(index % FOLDS)
     counts = _count(texts, vocabulary)
     scale = np.mean(weights) if weights else 1.0  # the penalty is per average pair, whatever the unit of the weights
@@ -110,11 +110,13 @@ def _pair_features(
 
 
 def _fit(features: sparse.csr_matrix, labels: Floats, weights: Floats, penalty: float) -> Floats:
+    words = features.get_shape()[1]
+
     def objective(w: Floats) -> tuple[float, Floats]:
         loss, gradient = _logistic(w, features, labels, weights)
         return loss + 0.5 * penalty * float(w @ w), gradient + penalty * w
 
-    found = optimize.minimize(objective, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B")
+    found = optimize.minimize(objective, np.zeros(words), jac=True, method="L-BFGS-B")
     return np.asarray(found.x)
 
 

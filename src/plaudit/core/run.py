@@ -189,6 +189,18 @@ def is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file() and (path / "inputs.json").is_file()
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the run open."""
+    try:
+        with open(path / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")

@@ -13,12 +13,12 @@ _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "
 def paint_tokens(group: TokenGroup, decode: Callable[[Sequence[int]], str]) -> Text:
     """The prompt dim, then every response, its tokens in two alternating shades so that their borders show."""
     painted = Text()
-    painted.append(_harmless(decode(group.prompt)), style="dim")
+    painted.append(harmless(decode(group.prompt)), style="dim")
     for number, response in enumerate(group.responses):
         if number:
             painted.append("\n")
         for position, piece in enumerate(_pieces(response, decode)):
-            painted.append(_harmless(piece), style=_SHADES[position % 2])
+            painted.append(harmless(piece), style=_SHADES[position % 2])
     return painted
 
 
@@ -33,6 +33,6 @@ def _pieces(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> Itera
         shown = text
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Terminal control characters as visible symbols: data must not be able to move the reader's cursor."""
     return text.translate(_VISIBLE)

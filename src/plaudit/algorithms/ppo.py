@@ -99,6 +99,7 @@ def value_loss(
 
     The clip is of the code of Ziegler et al. 2019; the PPO paper has the plain square.
     """
+    values, old_values, returns = (zero_outside(x, mask) for x in (values, old_values, returns))
     clipped = torch.maximum(torch.minimum(values, old_values + clip), old_values - clip)
     plain_error, clipped_error = (values - returns) ** 2, (clipped - returns) ** 2
     cut = (clipped_error > plain_error).to(values.dtype)

@@ -96,19 +96,17 @@ def test_head_stays_float32_under_bfloat16(tmp_path: Path) -> None:
 
 
 def test_check_notices_a_model_that_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt that is not attended to (a dropped mask) must not pass."""
+    """Answers that attend to each other (a dropped mask) must not pass."""
     folder = make_folder(tmp_path / "m")
     words = load_tokenizer(str(folder))
     check_policy_folder(folder, words)
     from plaudit.models import attention
 
-    real = attention._group_mask
+    def everyone(shape: attention.Shape, window: int | None) -> torch.Tensor:  # noqa: ARG001
+        length = shape[0] + sum(shape[1])
+        return torch.ones(length, length, dtype=torch.bool).tril()
 
-    def broken(prompt: int, responses: tuple[int, ...], length: int, window: int | None) -> torch.Tensor | None:
-        mask = real(prompt, responses, length, window)
-        return torch.ones(length, length, dtype=torch.bool).tril() if mask is not None else None
-
-    monkeypatch.setattr(attention, "_group_mask", broken)
+    monkeypatch.setattr(attention, "_may_look", everyone)
     with pytest.raises(ModelError, match="other log-probs"):
         check_policy_folder(folder, words)
 

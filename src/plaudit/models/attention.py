@@ -19,8 +19,11 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from plaudit.core.errors import ModelError
+from plaudit.models.blocks import attend_in_blocks, block_masks, plan_blocks
 
 IMPLEMENTATION = "plaudit"
+
+Shape = tuple[int, tuple[int, ...]]
 
 
 class Layout(Protocol):
@@ -74,19 +77,19 @@ AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
 
 
 class PackedLayout:
-    """Attention within groups of a packed row.
+    """Attention within groups of a packed row: in padded blocks where all groups are short, else group by group.
 
     Args:
         shapes: for each group the prompt's length and the length of each response.
-        positions: (N,) position of each token in its own sequence.
     """
 
-    def __init__(self, shapes: tuple[tuple[int, tuple[int, ...]], ...], positions: Tensor) -> None:
+    def __init__(self, shapes: tuple[Shape, ...]) -> None:
         self.shapes = shapes
         self.lengths = [prompt + sum(responses) for prompt, responses in shapes]
-        self._positions = positions
-        self._masks: dict[int | None, list[Tensor | None]] = {}
         self.captured: dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] | None = None
+        self._blocks = plan_blocks(self.lengths)
+        self._looks: dict[int | None, list[Tensor]] = {}
+        self._block_masks: dict[tuple[int | None, int, int, torch.dtype], list[Tensor]] = {}
 
     def capture(self) -> None:
         """Keep every layer's keys and values, split by group: what a prefill leaves for decoding."""
@@ -103,36 +106,35 @@ class PackedLayout:
         window: int | None,
         softcap: float | None,
     ) -> Tensor:
+        if self.captured is not None:
+            self.captured[layer] = (key.split(self.lengths, dim=2), value.split(self.lengths, dim=2))
+        if window not in self._looks:  # the same for every layer, so made once
+            known = {shape: _may_look(shape, window) for shape in set(self.shapes)}
+            self._looks[window] = [known[shape] for shape in self.shapes]
+        looks = self._looks[window]
+        if self._blocks is not None and softcap is None:
+            kv_heads, repeat = key.shape[1], query.shape[1] // key.shape[1]
+            kind = (window, kv_heads, repeat, query.dtype)
+            if kind not in self._block_masks:
+                self._block_masks[kind] = block_masks(
+                    self._blocks, looks, kv_heads=kv_heads, repeat=repeat, dtype=query.dtype
+                )
+            return attend_in_blocks(self._blocks, self._block_masks[kind], query, key, value, scale=scale)
         # split, not slices: the backward of one split is one concatenation, that of G slices is G full-size additions.
         queries, keys, values = (x.split(self.lengths, dim=2) for x in (query, key, value))
-        if self.captured is not None:
-            self.captured[layer] = (keys, values)
-        masks = self._masks_for(window)
         out = [
-            _attend(q, k, v, mask=m, causal=m is None, scale=scale, softcap=softcap)
-            for q, k, v, m in zip(queries, keys, values, masks, strict=True)
+            _attend(q, k, v, mask=mask, scale=scale, softcap=softcap)
+            for q, k, v, mask in zip(queries, keys, values, looks, strict=True)
         ]
         return torch.cat(out, dim=2)
 
-    def _masks_for(self, window: int | None) -> list[Tensor | None]:
-        """One (L, L) mask a group, True where it may look; None where plain causal attention says the same."""
-        if window not in self._masks:
-            cached: dict[tuple[int, tuple[int, ...]], Tensor | None] = {}
-            masks: list[Tensor | None] = []
-            for shape, length in zip(self.shapes, self.lengths, strict=True):
-                if shape not in cached:
-                    cached[shape] = _group_mask(*shape, length, window)
-                masks.append(cached[shape])
-            self._masks[window] = masks
-        return self._masks[window]
 
-
-def _group_mask(prompt: int, responses: tuple[int, ...], length: int, window: int | None) -> Tensor | None:
-    if len(responses) < 2 and (window is None or length <= window):
-        return None
+def _may_look(shape: Shape, window: int | None) -> Tensor:
+    """(L, L), True where a token of the group may look: back, at the prompt and at its own response."""
+    prompt, responses = shape
     owner = torch.cat([torch.zeros(prompt), *(torch.full((n,), i + 1) for i, n in enumerate(responses))])
     position = torch.cat([torch.arange(prompt), *(torch.arange(prompt, prompt + n) for n in responses)])
-    order = torch.arange(length)
+    order = torch.arange(len(owner))
     mask = (order[:, None] >= order[None, :]) & ((owner[:, None] == owner[None, :]) | (owner[None, :] == 0))
     if window is not None:
         # by position in the sequence, not in the row: another answer's tokens between do not push the prompt away
@@ -140,22 +142,14 @@ def _group_mask(prompt: int, responses: tuple[int, ...], length: int, window: in
     return mask
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool, scale: float, softcap: float | None
-) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, scale: float, softcap: float | None) -> Tensor:
     """Scaled dot-product attention of (B, Hq, Tq, D) over (B, Hkv, Tk, D), Hq a multiple of Hkv."""
     if softcap is None:
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
     repeat = q.shape[1] // k.shape[1]  # Gemma 2 caps the logits, which the fused kernel cannot do
     k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
     logits = torch.tanh(q @ k.transpose(-1, -2) * scale / softcap) * softcap
-    if causal:
-        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
-    return logits.float().softmax(-1).to(v.dtype) @ v
+    return logits.masked_fill(~mask, -torch.inf).float().softmax(-1).to(v.dtype) @ v
 
 
 class DecodeCache:
@@ -229,7 +223,6 @@ class DecodeCache:
             keys[:, :, :longest],
             values[:, :, :longest],
             mask=self._mask(longest, window),
-            causal=False,
             scale=scale,
             softcap=softcap,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig as PeftConfig
@@ -33,12 +33,11 @@ def with_adapters(base: Branch, config: LoraConfig, *, seed: int) -> Branch:
     targets = (
         linear if config.targets == "all" else {name for name in linear if name.startswith(("q_", "k_", "v_", "o_"))}
     )
+    # peft declares lora_alpha an int, and computes with any number
+    wanted: dict[str, Any] = {"r": config.rank, "lora_alpha": config.alpha, "target_modules": sorted(targets)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # peft draws A from the global generator
-        inject_adapter_in_model(
-            PeftConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=sorted(targets)),
-            branch.model,
-        )
+        inject_adapter_in_model(PeftConfig(lora_dropout=0.0, **wanted), branch.model)
     for module in _adapters(branch):
         dtype = module.get_base_layer().weight.dtype
         for adapter in (*module.lora_A.values(), *module.lora_B.values()):
@@ -53,12 +52,12 @@ def merged(branch: Branch) -> Branch:
     for parent in list(plain.model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoraLayer):
-                linear = child.get_base_layer()
-                delta = child.get_delta_weight("default")
+                adapted: Any = child
+                linear, delta = adapted.get_base_layer(), adapted.get_delta_weight("default")
                 linear.weight.data = (linear.weight.float() + delta.float()).to(linear.weight.dtype)
                 setattr(parent, name, linear)
     return plain
 
 
-def _adapters(branch: Branch) -> list[LoraLayer]:
+def _adapters(branch: Branch) -> list[Any]:
     return [module for module in branch.modules() if isinstance(module, LoraLayer)]

@@ -104,7 +104,7 @@ def pack(groups: Sequence[TokenGroup]) -> Packed:
             group_of.append(number)
     row = [tokens, positions, response, predict, sequence, end, lengths, group_of]
     t, p, r, q, s, e, n, g = (torch.tensor(values, dtype=torch.long) for values in row)
-    return Packed(t, p, PackedLayout(tuple(shapes), p), r, q, s, e, n, g)
+    return Packed(t, p, PackedLayout(tuple(shapes)), r, q, s, e, n, g)
 
 
 def packed_length(group: TokenGroup) -> int:

@@ -73,7 +73,7 @@ def layers_of(base: nn.Module) -> nn.ModuleList:
 
 
 def _part(base: nn.Module, start: int, stop: int) -> Any:
-    """The base model with layers start..stop only, every weight shared. Layers keep their index: it names their cache."""
+    """The base model with layers start..stop only, weights shared. Layers keep their index: it names their cache."""
     part = copy.copy(base)
     part._modules = dict(base._modules)
     part._parameters = dict(base._parameters)

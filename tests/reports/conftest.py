@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field
 
 from plaudit.core.config import Config
+from plaudit.core.files import sha256_tree
 from plaudit.core.run import Run
 
 HOSTILE = (
@@ -37,6 +38,8 @@ def write_sft(path: Path) -> None:
     noise = random.Random(1)
     inputs = {"model": "a" * 64, "data": "b" * 64}
     with Run.open(path, stage="sft", config=SyntheticConfig(run=path), inputs=inputs) as run:
+        (path / "model").mkdir()
+        (path / "model" / "config.json").write_text("{}")
         run.log(0, held_out_loss=2.61, held_out_loss_low=2.5, held_out_loss_high=2.72)
         for step in range(1, 401):
             loss = 1.7 + 0.9 * math.exp(-step / 60) + 0.06 * noise.gauss(0, 1)
@@ -51,10 +54,9 @@ def write_sft(path: Path) -> None:
             {
                 "stage": "sft",
                 "data": {
-                    "kept": 1580,
-                    "truncated": 12,
-                    "dropped": 20,
-                    "by_cause": {"prompt longer than 512 tokens": 20},
+                    "train": {"rows": 1600, "prompts": 1400, "used": 1580, "left_out": {"longer than 512 tokens": 20}},
+                    "held_out": {"rows": 160, "prompts": 140, "used": 160, "left_out": {}},
+                    "notes": ["3 duplicate rows"],
                 },
                 "held_out_loss": {
                     "before": interval(2.61, 0.11),
@@ -96,7 +98,7 @@ def write_reward(path: Path, *, parent: str = "c" * 64) -> None:
                     "ece": 0.031,
                     "brier": 0.19,
                     "bins": [
-                        {"confidence": c, "frequency": c - 0.04 * (c - 0.5), "count": 100}
+                        {"confidence": c, "frequency": c - 0.2 * (c - 0.5), "count": 100}
                         for c in (0.55, 0.65, 0.75, 0.85, 0.95)
                     ],
                 },
@@ -111,7 +113,7 @@ def write_reward(path: Path, *, parent: str = "c" * 64) -> None:
                     "accuracy_unanimous": interval(0.79, 0.02),
                     "accuracy_divided": interval(0.55, 0.04),
                 },
-                "data": {"rankings": {"kept": 900, "truncated": 0, "dropped": 4, "by_cause": {"all answers tied": 4}}},
+                "data": {"train_prompts": 690, "train_pairs": 6400, "left_out": {"all answers tied": 4}, "notes": []},
             }
         )
 
@@ -120,7 +122,8 @@ def write_ppo(path: Path, *, coef: float = 0.05, finish: bool = True, steps: int
     """The judge peaks at sqrt(KL) = 2 and falls; the reward goes on rising; KL is the square of step / 15."""
     noise = random.Random(3)
     config = SyntheticConfig(run=path, kl=KL(coef=coef))
-    inputs = {"policy": "c" * 64, "reward": "e" * 64, "prompts": "f" * 64}
+    sft = path.parent / "sft" / "model"
+    inputs = {"policy": sha256_tree(sft), "reward 1": "e" * 64, "prompts": "f" * 64}
     with Run.open(path, stage="ppo", config=config, inputs=inputs) as run:
         for step in range(steps + 1):
             d = step / 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from plaudit.reports.bars import bars
@@ -10,7 +11,7 @@ from plaudit.reports.figures import Figure, figure, is_number, reading, spoken
 from plaudit.reports.folders import Folder
 from plaudit.reports.markup import Html, join, paragraph, table, tag, text
 from plaudit.reports.plots import Chart, Dots, Mark, draw
-from plaudit.reports.scales import Range, number
+from plaudit.reports.scales import Range, nice_range, number
 
 RULES = {
     "length": "length alone (direction learnt from the training pairs)",
@@ -94,21 +95,12 @@ def _accuracy_bars(found: Mapping[str, Any], accuracy: Figure) -> Html:
 def _reliability(found: Any) -> Html:
     bins = [b for b in (found or {}).get("bins", []) if isinstance(b, Mapping) and b.get("count")]
     points = [(float(b["confidence"]), float(b["frequency"])) for b in bins if is_number(b.get("frequency"))]
-    unit = Range(0.0, 1.0)
+    stated = Range(0.5, 1.0)  # each pair is told from the side that the model prefers
     dots = Dots("bins of pairs", points, 0)
-    note = "On the diagonal, a stated 70 % is right 70 % of the time."
-    return draw(
-        Chart(
-            "Calibration",
-            "stated probability",
-            "share preferred",
-            [dots],
-            x_bounds=unit,
-            y_bounds=unit,
-            diagonal=True,
-            note=note,
-        )
-    )
+    note = "On the diagonal, pairs called 70 % sure are right 70 % of the time."
+    heights = nice_range([y for _, y in points], include=stated)
+    chart = Chart("Calibration", "stated probability", "share right", [dots], x_bounds=stated, y_bounds=heights)
+    return draw(replace(chart, diagonal=True, note=note))
 
 
 def _accuracy_by(found: Any) -> list[Html]:

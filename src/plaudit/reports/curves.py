@@ -67,8 +67,13 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         PAIR_LOSS,
         ACCURACY,
         Panel(
-            "Implicit reward", "beta times log-ratio", (("chosen_reward", "chosen"), ("rejected_reward", "rejected"))
+            "Lead of the preferred answer", "implicit reward", (("margin", "training"), ("held_out_margin", "held out"))
         ),
+        Panel(
+            "Implicit rewards", "beta times log-ratio", (("chosen_reward", "preferred"), ("rejected_reward", "other"))
+        ),
+        # Both falling is displacement: the lead grows while the preferred answers get less likely too.
+        Panel("Log-probability", "nats a sequence", (("chosen_log_prob", "preferred"), ("rejected_log_prob", "other"))),
     ),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.core.config import flatten
+from plaudit.core.files import sha256_tree
 from plaudit.core.yaml12 import dump_yaml, inline_yaml
 from plaudit.reports.figures import is_number
 from plaudit.reports.folders import Folder
@@ -14,24 +15,21 @@ from plaudit.reports.scales import duration, percent
 from plaudit.reports.stages import STAGE_NAMES, is_duration, total_seconds
 
 SHORT_HASH = 12
+MODELS = ("model", "model-final")
 
 
 def data_counts(folders: Sequence[Folder]) -> Html:
-    """Rows used and left out, and why, for every data set that a summary counts."""
-    sets = [(folder, name, counts) for folder in folders for name, counts in _data_sets(folder.summary.get("data"))]
-    if not sets:
-        return Html("")
-    columns = list(dict.fromkeys(key for _, _, counts in sets for key, value in counts.items() if is_number(value)))
+    """What each run counted of its data: rows used, and rows left out or shortened with the cause."""
     rows = [
-        [text(folder.name), text(name), *(_count(counts.get(key)) for key in columns)] for folder, name, counts in sets
+        [text(folder.name), text(name), _counts(counts), _causes(counts)]
+        for folder in folders
+        for name, counts in _data_sets(folder.summary.get("data"))
     ]
-    header = ["Run", "Data", *(key.replace("_", " ") for key in columns)]
-    shown = table("Rows of each data set", header, rows, numeric=range(2, 2 + len(columns)))
-    causes = [text(line) for folder, name, counts in sets for line in _causes(f"{folder.name}, {name}", counts)]
-    notes = [text(f"{f.name}: {note}") for f in folders for note in (f.summary.get("data") or {}).get("notes") or []]
-    if not causes:
-        causes = [text("No row was truncated or left out.")]
-    return join([shown, tag("h3", text("Left out or shortened, by cause")), listing([*causes, *notes])])
+    if not rows:
+        return Html("")
+    notes = [about(f"{f.name}:", note) for f in folders for note in (f.summary.get("data") or {}).get("notes") or []]
+    shown = table("Rows of each data set", ["Run", "Data", "Counts", "Left out or shortened, by cause"], rows)
+    return join([shown, listing(notes) if notes else Html("")])
 
 
 def warnings(folders: Sequence[Folder]) -> Html:
@@ -85,21 +83,22 @@ def environment(folders: Sequence[Folder]) -> Html:
 
 
 def lineage(folders: Sequence[Folder]) -> Html:
-    """Each run with what went into it; an input that another run of this page made is linked by its content hash."""
-    made = {hash_: folder.name for folder in folders for hash_ in _outputs(folder)}
-    items = []
+    """Each run with what went into it and what it made; an input that another run of this page made names its maker."""
+    made = {folder.name: _models(folder) for folder in folders}
+    maker = {content: f"{run}, {name}" for run, models in made.items() for name, content in models.items()}
+    items: list[Html] = []
     for folder in folders:
-        inputs = []
-        for name, content in folder.inputs.items():
-            maker = made.get(content)
-            origin = text(f" made by {maker}") if maker and maker != folder.name else text("")
-            inputs.append(join([text(f"{name}{_named(folder, name)} "), _hash(content), origin]))
-        outputs = [join([text("model "), _hash(hash_)]) for hash_ in _outputs(folder)]
-        head = join([tag("strong", text(folder.name)), text(f" ({STAGE_NAMES.get(folder.stage, folder.stage)}), from")])
-        items.append(join([paragraph(head), listing(inputs or [text("no recorded inputs")])]))
+        inputs = [_input(folder, name, content, maker) for name, content in folder.inputs.items()]
+        outputs = [join([text(f"{name} "), _hash(content)]) for name, content in made[folder.name].items()]
+        items.append(paragraph(about(folder.name, f"({STAGE_NAMES.get(folder.stage, folder.stage)}), from")))
+        items.append(listing(inputs or [text("no recorded inputs")]))
         if outputs:
-            items.append(join([paragraph(text("made")), listing(outputs)]))
-    return tag("div", *items, class_="lineage")
+            items += [paragraph(text("made")), listing(outputs)]
+    note = paragraph(
+        text("The first digits of SHA-256 over the content of a file, or of a model folder as it is now."),
+        class_="note",
+    )
+    return tag("div", *items, note, class_="lineage")
 
 
 def settings(folders: Sequence[Folder]) -> Html:
@@ -126,28 +125,34 @@ def _data_sets(found: Any) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name.replace("_", " "), counts) for name, counts in found.items() if isinstance(counts, Mapping)]
 
 
-def _causes(where: str, counts: Mapping[str, Any]) -> list[str]:
-    """`{cause: number}` tables among the counts, as sentences."""
+def _counts(counts: Mapping[str, Any]) -> Html:
+    told = [f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items() if is_number(value)]
+    return text(", ".join(told) or "–")
+
+
+def _causes(counts: Mapping[str, Any]) -> Html:
+    """The `{cause: number}` tables among the counts."""
     tables = [value for value in counts.values() if isinstance(value, Mapping)]
-    return [f"{where}: {cause}: {n:,}" for found in tables for cause, n in found.items() if is_number(n) and n]
+    told = [text(f"{n:,}: {cause}") for found in tables for cause, n in found.items() if is_number(n) and n]
+    return join(told, "<br>") if told else text("none")
 
 
-def _count(value: Any) -> Html:
-    return text(f"{value:,}" if is_number(value) else "–")
+def _models(folder: Folder) -> dict[str, str]:
+    """Content hash of every model folder that the run left."""
+    return {name: sha256_tree(folder.path / name) for name in MODELS if (folder.path / name).is_dir()}
 
 
-def _outputs(folder: Folder) -> list[str]:
-    made = folder.summary.get("model_sha256")
-    return [made] if isinstance(made, str) else []
-
-
-def _named(folder: Folder, key: str) -> str:
-    value = folder.config.get(key)
-    return f" = {value}" if isinstance(value, str) else ""
+def _input(folder: Folder, name: str, content: str, maker: Mapping[str, str]) -> Html:
+    """An input with its place and hash; what has no content to hash, as a hub name, is written as it is."""
+    where = folder.config.get(name)
+    shown = f"{name} {where} " if isinstance(where, str) else f"{name} "
+    origin = f" made by {maker[content]}" if content in maker else ""
+    return join([text(shown), _hash(content), text(origin)])
 
 
 def _hash(content: str) -> Html:
-    return tag("code", text(content[:SHORT_HASH]), title=content)
+    is_digest = len(content) == 64 and all(c in "0123456789abcdef" for c in content)
+    return tag("code", text(content[:SHORT_HASH] if is_digest else content), title=content)
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, str]:

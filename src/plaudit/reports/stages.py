@@ -148,8 +148,10 @@ def _moments(found: Any) -> _Moments:
 
 
 def _dpo(folder: Folder) -> list[Fact]:
-    accuracy = figure(folder.summary.get("accuracy"))
-    return [Fact("Preference accuracy on held-out pairs", accuracy, ".", share=True)] if accuracy else []
+    held_out = folder.summary.get("held_out")
+    accuracy = figure(held_out.get("accuracy")) if isinstance(held_out, dict) else None
+    subject = f"Implicit reward of {folder.name}, accuracy on pairs of unseen prompts"
+    return [Fact(subject, accuracy, ", where 50 % is chance.", share=True)] if accuracy else []
 
 
 def _reward(folder: Folder) -> list[Fact]:

@@ -78,8 +78,11 @@ def train(config: SFTConfig, *, hooks: Sequence[Hook] = ()) -> Path:
             say(f"{run.path} is finished already: {run.path / 'model'}")
             return run.path
 
-        # 3. Model, and demonstrations as token ids.
-        precision = choose_precision(config.precision)
+        checkpoint = load_latest(run)
+        run.rewind(checkpoint.step if checkpoint else -1)
+
+        # 3. Model, and demonstrations as token ids. What `auto` measured at the first start holds for the whole run.
+        precision = choose_precision(checkpoint.state["precision"] if checkpoint else config.precision)
         policy = load_policy(
             config.model,
             precision=precision,
@@ -115,8 +118,6 @@ def train(config: SFTConfig, *, hooks: Sequence[Hook] = ()) -> Path:
         )
 
         # 6. Where to start: a checkpoint, or the held-out loss of the untrained model.
-        checkpoint = load_latest(run)
-        run.rewind(checkpoint.step if checkpoint else -1)
         if checkpoint:
             optimizer.load_state_dict(checkpoint.tensors)
             start, trained_tokens = checkpoint.step, int(checkpoint.state["trained_tokens"])
@@ -156,7 +157,7 @@ def train(config: SFTConfig, *, hooks: Sequence[Hook] = ()) -> Path:
                 if last:
                     break
                 if interrupts.requested or clock.due(step):
-                    state = {"trained_tokens": trained_tokens, "before": before}
+                    state = {"precision": precision.name, "trained_tokens": trained_tokens, "before": before}
                     save_checkpoint(run, step, optimizer.state_dict(), state)
                 if interrupts.requested:
                     stop_interrupted(run, "sft", step, plan.steps)

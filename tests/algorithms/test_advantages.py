@@ -11,6 +11,16 @@ def test_p4_gae() -> None:
     check_gae(advantages.gae)
 
 
+def test_p4_discount_applies_to_the_value_and_to_the_trace() -> None:
+    """gamma .9, lambda .5: by hand from the last token back."""
+    reward, value = f64([[1.0, 2.0, 3.0]]), f64([[0.5, 0.4, 0.6]])
+    found = advantages.gae(reward, value, torch.ones(1, 3).bool(), gamma=0.9, lam=0.5)
+    last = 3.0 - 0.6
+    middle = 2.0 + 0.9 * 0.6 - 0.4 + 0.45 * last
+    first = 1.0 + 0.9 * 0.4 - 0.5 + 0.45 * middle
+    close(found.advantages, [[first, middle, last]], atol=1e-12)
+
+
 def test_p5_score_at_the_end_of_turn() -> None:
     check_score_position(advantages.shaped_rewards)
 

@@ -13,9 +13,13 @@ def _settings() -> type[Config]:
 
 
 def _run(config: Any) -> Outcome:
-    from plaudit.quickstart.loop import run
+    from plaudit.core.run import read_summary
+    from plaudit.quickstart.loop import headline, run
 
-    return run(config)
+    folder = run(config)
+    report = folder / "report.html"
+    summary = read_summary(folder / "evaluation")
+    return Outcome({"run": str(folder), "report": str(report), "summary": summary}, f"{headline(folder)}\n{report}")
 
 
 QUICKSTART = Command(

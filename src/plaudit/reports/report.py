@@ -46,7 +46,7 @@ def render(runs: Sequence[Folder]) -> str:
         Section("over-optimisation", "Reward and judge against the KL", hacking.over_optimisation(runs)),
         Section("reward-model", "Audit of the reward model", _by_run(runs, audit.reward_audit)),
         Section("data", "Data", provenance.data_counts(runs)),
-        Section("samples", "Answers side by side", _by_run(runs[::-1], samples.side_by_side)),
+        Section("samples", "Answers side by side", samples.answers(runs)),
         Section("warnings", "Warnings", provenance.warnings(runs)),
         Section("time", "Time", provenance.timings(runs)),
         Section("environment", "Environment", provenance.environment(runs)),

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from plaudit.core.seeding import derive
 from plaudit.reports.figures import is_number
 from plaudit.reports.folders import Folder, Row
-from plaudit.reports.markup import Html, join, paragraph, tag, text
+from plaudit.reports.markup import Html, folded, join, paragraph, tag, text
 from plaudit.reports.scales import number
+from plaudit.reports.stages import STAGE_NAMES
 
 RANDOM, WORST = 6, 3
 LONGEST = 3000  # characters of one answer that are shown
@@ -42,6 +43,19 @@ class Pair(NamedTuple):
         if self.before.score is None or self.after.score is None:
             return None
         return self.after.score - self.before.score
+
+
+def answers(folders: Sequence[Folder]) -> Html:
+    """The samples of all runs: those of evaluations, and folded behind them what training runs sampled on the way."""
+    found = [(folder, shown) for folder in folders if (shown := side_by_side(folder))]
+    titled = {
+        f.path: join([tag("h3", text(f"{STAGE_NAMES.get(f.stage, f.stage)}: {f.name}")), shown]) for f, shown in found
+    }
+    evaluations = [titled[f.path] for f, _ in found if f.stage == "evaluate"]
+    others = [titled[f.path] for f, _ in found if f.stage != "evaluate"]
+    if not evaluations:
+        return join(others)
+    return join([*evaluations, *([folded("Answers sampled during training", *others)] if others else [])])
 
 
 def side_by_side(folder: Folder) -> Html:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from plaudit.reports.figures import Figure, figure, is_number, reading, spoken
 from plaudit.reports.folders import Folder
-from plaudit.reports.markup import Html, join, table, text
+from plaudit.reports.markup import Html, join, table, tag, text
 from plaudit.reports.scales import duration, number, percent
 
 STAGE_NAMES = {
@@ -58,23 +58,25 @@ def comparisons(folder: Folder) -> list[dict[str, Any]]:
 
 
 def stage_table(folders: Sequence[Folder]) -> Html:
+    """One row a run: what it measured, how many steps it took, how long they took."""
     rows = []
     for folder in folders:
-        told = facts(folder)
-        steps = folder.metrics[-1].get("step") if folder.metrics else None
+        told = [f.html() for f in facts(folder)] or [text("no measurement")]
+        steps = folder.metrics[-1]["step"] if folder.metrics else None
         seconds = total_seconds(folder)
+        name = folder.name if folder.finished else f"{folder.name} (not finished)"
         rows.append(
             [
-                text(STAGE_NAMES.get(folder.stage, folder.stage)),
-                text(folder.name),
-                join([f.html() for f in told], "<br>") if told else text("no measurement"),
+                join([text(STAGE_NAMES.get(folder.stage, folder.stage)), tag("div", text(name), class_="meta")]),
+                tag("div", join(told, "<br>"), class_="prose"),
                 text("–" if steps is None else f"{steps:,}"),
                 text(duration(seconds) if seconds else "–"),
-                text("finished" if folder.finished else "not finished"),
             ]
         )
-    caption = "Stages in the order of the loop. In brackets: 95 % interval, clustered by prompt."
-    return table(caption, ["Stage", "Run", "Result", "Steps", "Time", "State"], rows, numeric=[3, 4])
+    caption = (
+        "Stages in the order of the loop. In brackets: 95 % intervals; a prompt, not an answer, is one observation."
+    )
+    return table(caption, ["Stage", "Result", "Steps", "Time"], rows, numeric=[2, 3])
 
 
 def total_seconds(folder: Folder) -> float:

@@ -11,6 +11,7 @@ import pytest
 
 from plaudit.core.errors import DataError
 from plaudit.core.records import Message, user_prompt
+from plaudit.datasets.audit import verdicts
 from plaudit.datasets.read import read_any, read_comparisons, read_demonstrations, read_prompts, read_rankings
 
 FRUIT = {"prompt": "Name a fruit.", "response": "Pear."}
@@ -349,6 +350,13 @@ def test_duplicates_and_contradictions_are_counted(file: Path):
     # Judged strictly: Pear/Carrot (both ways, two people), Plum/Carrot (both ways, anna), Pear/Plum (ben only).
     assert (counts["judged_pairs"], counts["opposite_pairs"], counts["self_contradictions"]) == (3, 2, 1)
     assert counts["labelers"] == 2
+
+
+def test_verdicts_name_the_better_text(file: Path):
+    told = [(v.better, v.worse) for v in verdicts(read_rankings(write(file, RANKED)).rows[0])]
+    assert told == [("Pear.", "Carrot."), ("Plum.", "Carrot.")]
+    unsure = read_comparisons(write(file, {**PAIR, "label": 0.2})).rows[0]
+    assert [(v.better, v.worse) for v in verdicts(unsure)] == [("Carrot.", "Pear.")]
 
 
 def test_fields_that_are_not_used_are_told(file: Path):

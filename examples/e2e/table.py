@@ -1,0 +1,128 @@
+"""How the example's policies compare on the test prompts: one row a policy, every figure with its interval."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from plaudit.core.config import Config
+from plaudit.core.files import atomic_write, sha256_file
+from plaudit.core.progress import say
+from plaudit.core.records import prompt_key
+from plaudit.core.run import Run, read_summary
+from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
+from plaudit.evaluation.statistics import clustered_mean
+from plaudit.rollouts.answers import FILE, Answers, read_answers
+from plaudit.rollouts.scoring import load_scorer
+
+_FOLDER = Path(__file__).parent
+_RULE = str(_FOLDER / "slots.py") + ":judge"
+
+
+def write_table(run: Path) -> Path:
+    """`table.md`: for each policy facts missing and invented, the judge, the training reward, length, and win rates."""
+    summary = read_summary(run / "evaluation")
+    lines = [
+        "| policy | facts missing | facts invented | judge | training reward | tokens | wins by the rule | wins by the judge |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rates = {(c["a"], c["judge"]): c for c in summary["comparisons"]}
+    rule, judge = summary["rule"], summary["judge"]
+    for name, row in summary["policies"].items():
+        wins = [_rate(rates.get((name, scorer))) for scorer in (rule, judge)]
+        cells = [_mean(row[key]) for key in ("missing", "invented", "judge", "reward", "tokens")]
+        lines.append(f"| {name} | {' | '.join([*cells, *wins])} |")
+    atomic_write(run / "table.md", "\n".join(lines) + "\n")
+    say("\n".join(lines))
+    return run / "table.md"
+
+
+class CompareConfig(Config):
+    """Settings of the comparison, as its run folder records them."""
+
+    run: Path = Field(description="Run folder.")
+    policies: list[str] = Field(description="Contestants; each is compared with the first.")
+    seed: int = Field(description="Seed of the samples that the report shows.")
+
+
+def compare(run: Path, *, policies: list[str], seed: int) -> Path:
+    """Judge every policy's answers and write run/evaluation; the first policy is the one all are compared with."""
+    settings = CompareConfig(run=run / "evaluation", policies=policies, seed=seed)
+    inputs = {name: sha256_file(run / f"test-{name}" / FILE) for name in policies}
+    inputs["rule"] = sha256_file(_FOLDER / "slots.py")
+    with Run.open(settings.run, stage="evaluate", config=settings, inputs=inputs) as stage:
+        if stage.finished:
+            return stage.path
+        stage.rewind(-1)
+        rule = Judge(load_scorer(_RULE), True, "a rule that counts facts missing and invented, unseen by training")
+        judge = Judge(
+            load_scorer(str(run / "judge")),
+            False,
+            "a reward model of other labelers; PPO's checkpoints were chosen by it, on other prompts",
+        )
+        reward = Judge(load_scorer(str(run / "reward")), False, "the training reward")
+        answers = {name: read_answers(run / f"test-{name}") for name in policies}
+        base = policies[0]
+        comparisons: list[dict[str, Any]] = []
+        for name in policies[1:]:
+            asked = [one.prompt for one in answers[name] for _ in one.responses]
+            sides = (Contestant(who, [text for one in answers[who] for text in one.responses]) for who in (name, base))
+            comparisons += compare_policies(stage, asked, *sides, [rule, judge, reward])
+        means = {name: _means(answers[name], judge, reward) for name in policies}
+        stage.finish(
+            {
+                "stage": "evaluate",
+                "rule": rule.scorer.name,
+                "judge": judge.scorer.name,
+                "policies": means,
+                "comparisons": comparisons,
+            }
+        )
+        return stage.path
+
+
+def _means(answers: list[Answers], judge: Judge, reward: Judge) -> dict[str, Any]:
+    """Means over a policy's answers, with intervals clustered by prompt."""
+    slots = _slots()
+    prompts = [one.prompt for one in answers for _ in one.responses]
+    texts = [text for one in answers for text in one.responses]
+    covered = [slots.coverage(prompt[-1].content, text) for prompt, text in zip(prompts, texts, strict=True)]
+    columns: dict[str, list[float | None]] = {
+        "missing": [len(one.missing) for one in covered],
+        "invented": [len(one.invented) for one in covered],
+        "judge": judge.scorer.score(prompts, texts),
+        "reward": reward.scorer.score(prompts, texts),
+        "tokens": [float(n) for one in answers for n in one.tokens],
+    }
+    keys = np.array([prompt_key(prompt) for prompt in prompts])
+    means: dict[str, Any] = {}
+    for name, values in columns.items():
+        scored = [i for i, value in enumerate(values) if value is not None]
+        found = clustered_mean([float(values[i] or 0.0) for i in scored], keys[scored])
+        means[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(scored)}
+    return means
+
+
+def _slots() -> Any:
+    spec = importlib.util.spec_from_file_location("slots", _FOLDER / "slots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _mean(found: dict[str, float]) -> str:
+    digits = 1 if found["value"] >= 10 else 2
+    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+
+
+def _rate(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    rate = found["rate"]
+    return f"{rate['value']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"

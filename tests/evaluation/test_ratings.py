@@ -125,3 +125,21 @@ def test_lengths_that_cannot_control() -> None:
     equal = ratings.length_controlled([1, 0, 1], [0, 0, 0], range(3))
     assert equal is not None
     assert equal.value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "differences"),
+    [
+        ([1, 0.5, 1], [-8, 0, -3]),
+        ([1, 0.5], [-7, 3]),
+        ([0, 0, 0.5], [4, -7, 7]),
+    ],
+)
+def test_a_handful_of_comparisons_has_an_answer(outcomes: list[float], differences: list[int]) -> None:
+    found = ratings.length_controlled(outcomes, differences, range(len(outcomes)))
+    assert found is not None
+    assert 0 < found.low < found.value < found.high < 1
+
+
+def test_lengths_that_hardly_differ_cannot_be_told_from_quality() -> None:
+    assert ratings.length_controlled([0, 1, 0, 1], [7, 5, 6, 6], range(4)) is None

@@ -63,13 +63,16 @@ def length_controlled(
     answer minus the other's, read at d = 0: the length term of AlpacaEval 2 (Dubois et al. 2024, arXiv 2404.04475)
     for one pair of systems. The interval is on the logit scale.
 
-    None where every d is the same number other than 0: length and quality cannot be told apart.
+    None where every d is nearly the same number other than 0: length and quality cannot be told apart.
     """
     d = np.asarray(length_differences, dtype=np.float64)
     spread = float(d.std())
     if spread == 0:
         return None if d.any() else clustered_proportion(outcomes, clusters, confidence=confidence)
-    fit = _fit(np.column_stack([np.ones_like(d), np.tanh(d / spread)]), outcomes, clusters)
+    length = np.tanh(d / spread)
+    if float(length.std()) < 1e-2:  # all on one side, and so far off that the curve is flat there
+        return None
+    fit = _fit(np.column_stack([np.ones_like(d), length]), outcomes, clusters)
     logit = fit.interval(np.array([1.0, 0.0]), 1.0, confidence)
     return logit._replace(value=float(expit(logit.value)), low=_sigmoid(logit.low), high=_sigmoid(logit.high))
 
@@ -110,10 +113,13 @@ def _fit(design: Floats, outcomes: ArrayLike, clusters: Sequence[Any]) -> _Fit:
         p = expit(design @ beta)
         covariance: Floats = np.linalg.inv(design.T @ (design * (p * (1 - p))[:, None]))
         leverage = p * (1 - p) * np.einsum("ij,jk,ik->i", design, covariance, design)
-        step = covariance @ (design.T @ (y - p + leverage * (0.5 - p)))
-        beta += step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-300))
+        # The penalty is worth `leverage` comparisons with outcome 1/2 beside each real one (Heinze & Schemper 2002,
+        # section 2), so they belong in the curvature: without them, steps on few comparisons swing for ever.
+        curvature: Floats = design.T @ (design * ((1 + leverage) * p * (1 - p))[:, None])
+        step = np.linalg.solve(curvature, design.T @ (y - p + leverage * (0.5 - p)))
         if float(np.abs(step).max()) < 1e-10:
             break
+        beta += step * min(1.0, 1.0 / float(np.abs(step).max()))
     else:
         raise AssertionError("the penalised likelihood is bounded and smooth; Newton's method must converge")
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]

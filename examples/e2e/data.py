@@ -1,101 +1,102 @@
-"""The judgments split for the example: prompts apart from prompts, labelers apart from labelers.
+"""The example's data: who sees which prompts and whose judgments, decided once from the seed and written as files.
 
-The 480 ranked prompts fall into three parts. On `train` the reward models learn and PPO and DPO train; on `choose` PPO's
-checkpoint is chosen; on `test` everything is measured, and no stage has seen those. The labelers fall into two halves:
-rankings of one half train the reward model, those of the other half the judge.
+* Demonstrations (1,484 prompts): nearly all train SFT; a few prompts choose PPO's checkpoint.
+* Rankings (480 other prompts): a fifth of the prompts is for the final test, and no stage sees them before it; on the
+  rest, one half of the labelers trains the reward model, the other half the judge.
 """
 
-from collections.abc import Collection, Iterable
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from plaudit.core.errors import DataError
-from plaudit.core.files import read_jsonl, sha256_file, write_jsonl
-from plaudit.core.records import PromptRow, prompt_key, user_prompt
+from plaudit.core.files import write_jsonl
 from plaudit.core.seeding import derive
-from plaudit.datasets.splits import split_by_prompt
 
-CRITERION = "quality"
+Row = dict[str, Any]
 
 
 class Files(NamedTuple):
-    """What the stages read."""
+    """Paths of the parts."""
 
-    demonstrations: Path
-    train: Path
-    """Prompts to train on; `choose` and `test` likewise."""
+    sft: Path
     choose: Path
+    ppo: Path
     test: Path
     reward: Path
-    """Rankings of the train prompts by the first half of the labelers."""
     reward_test: Path
-    """Rankings of the test prompts by the same people, to measure on."""
     judge: Path
-    """Rankings of the train prompts by the other half."""
     judge_test: Path
 
 
-def prepare(source: Path, folder: Path, *, test_prompts: int, choose_prompts: int, seed: int) -> Files:
-    """Write the parts into `folder`; the same arguments write the same files.
+def prepare(source: Path, folder: Path, *, seed: int, choose: int, test: int, demonstrations: int) -> Files:
+    """Split the data in `source` (`demonstrations.jsonl.gz`, `rankings.jsonl.gz`) into files in `folder`.
+
+    Args:
+        choose: prompts of the demonstrations kept from SFT, on which PPO's checkpoint is chosen.
+        test: prompts of the rankings kept from everything, for the final comparison.
+        demonstrations: demonstrations of one prompt that SFT uses, at most.
 
     Raises:
-        DataError: the source lacks a file, or a demonstration answers a test prompt.
+        DataError: a file is missing, or a prompt would stand on both sides.
     """
-    for name in ("demonstrations.jsonl.gz", "rankings.jsonl.gz"):
-        if not (source / name).is_file():
-            raise DataError(
-                f"{source / name} does not exist. Set data=… or PLAUDIT_DATA to the folder with the E2E data."
-            )
-    demonstrations = list(read_jsonl(source / "demonstrations.jsonl.gz"))
-    rankings = [row for row in read_jsonl(source / "rankings.jsonl.gz") if row["criterion"] == CRITERION]
+    written = _read(source / "demonstrations.jsonl.gz")
+    ranked = [row for row in _read(source / "rankings.jsonl.gz") if row["criterion"] == "quality"]
+    by_prompt = _shuffled({row["prompt"] for row in written}, seed, "demonstrations")
+    rank_prompts = _shuffled({row["prompt"] for row in ranked}, seed, "rankings")
+    both = set(by_prompt) & set(rank_prompts)
+    if both:
+        raise DataError(f"{len(both)} prompts have demonstrations and rankings ({min(both)!r}): the test would leak.")
+    choose_prompts, test_prompts = set(by_prompt[:choose]), set(rank_prompts[:test])
+    labelers = _shuffled({row["labeler"] for row in ranked}, seed, "labelers")
+    for_judge = set(labelers[: len(labelers) // 2])
 
-    ranked = [PromptRow(user_prompt(text)) for text in sorted({row["prompt"] for row in rankings})]
-    outer = split_by_prompt(ranked, held_out=test_prompts, seed=seed)
-    inner = split_by_prompt(outer.train, held_out=choose_prompts, seed=seed)
-    train, choose, test = (_texts(rows) for rows in (inner.train, inner.held_out, outer.held_out))
-    shared = {row["prompt"] for row in demonstrations} & {*choose, *test}
-    if shared:
-        raise DataError(f"{len(shared)} demonstrations answer held-out prompts, such as {min(shared)!r}; remove them.")
-
-    first, second = halves({row["labeler"] for row in rankings}, seed=seed)
-    files = Files(*(folder / f"{field}.jsonl" for field in Files._fields))
-    write_jsonl(files.demonstrations, ({key: row[key] for key in ("prompt", "response")} for row in demonstrations))
-    for file, texts in ((files.train, train), (files.choose, choose), (files.test, test)):
-        write_jsonl(file, ({"prompt": text} for text in texts))
-    write_jsonl(files.reward, _rankings(rankings, train, first))
-    write_jsonl(files.reward_test, _rankings(rankings, test, first))
-    write_jsonl(files.judge, _rankings(rankings, train, second))
-    write_jsonl(files.judge_test, _rankings(rankings, test, second))
+    files = Files(*(folder / f"{name}.jsonl" for name in Files._fields))
+    taken: dict[str, int] = defaultdict(int)
+    sft = []
+    for row in sorted(written, key=lambda row: derive(seed, "demonstration", row["prompt"], row["response"])):
+        if row["prompt"] not in choose_prompts and taken[row["prompt"]] < demonstrations:
+            taken[row["prompt"]] += 1
+            sft.append({"prompt": row["prompt"], "response": row["response"]})
+    write_jsonl(files.sft, sft)
+    write_jsonl(files.choose, _prompts(by_prompt[:choose]))
+    write_jsonl(files.ppo, _prompts([*by_prompt[choose:], *rank_prompts[test:]]))
+    write_jsonl(files.test, _prompts(rank_prompts[:test]))
+    for file, judge, held_out in (
+        (files.reward, False, False),
+        (files.reward_test, False, True),
+        (files.judge, True, False),
+        (files.judge_test, True, True),
+    ):
+        rows = [r for r in ranked if (r["labeler"] in for_judge) == judge and (r["prompt"] in test_prompts) == held_out]
+        write_jsonl(file, map(_ranking, rows))
     return files
 
 
-def halves(labelers: Collection[str], *, seed: int) -> tuple[set[str], set[str]]:
-    """Two halves of the labelers, by a hash of the name: the same people stay together when rows are added."""
-    order = sorted(labelers, key=lambda name: (derive(seed, "labeler", name), name))
-    return set(order[::2]), set(order[1::2])
+def _ranking(row: Row) -> Row:
+    """Scores are relative magnitudes within a row: only their order is a judgment, equal ones are ties."""
+    scores = [answer["score"] for answer in row["responses"]]
+    return {
+        "prompt": row["prompt"],
+        "responses": [answer["text"] for answer in row["responses"]],
+        "ranks": [1 + sum(other > score for other in scores) for score in scores],
+        "labeler": row["labeler"],
+    }
 
 
-def content(files: Files) -> dict[str, str]:
-    """Content hash of each file."""
-    return {name: sha256_file(file) for name, file in files._asdict().items()}
+def _prompts(prompts: Sequence[str]) -> list[Row]:
+    return [{"prompt": prompt} for prompt in prompts]
 
 
-def _texts(rows: Iterable[PromptRow]) -> list[str]:
-    return sorted((row.prompt[-1].content for row in rows), key=lambda text: prompt_key(user_prompt(text)))
+def _shuffled(names: Iterable[str], seed: int, what: str) -> list[str]:
+    return sorted(names, key=lambda name: derive(seed, what, name))
 
 
-def _rankings(rows: Iterable[dict[str, Any]], prompts: Collection[str], labelers: set[str]) -> list[dict[str, Any]]:
-    """Rows of these prompts and people. Scores of a row compare within it only; the reader turns them into ranks."""
-    wanted = set(prompts)
-    return [
-        {
-            "prompt": row["prompt"],
-            "responses": [
-                {"text": response["text"].strip(), "score": response["score"]} for response in row["responses"]
-            ],
-            "labeler": row["labeler"],
-            "criterion": row["criterion"],
-        }
-        for row in rows
-        if row["prompt"] in wanted and row["labeler"] in labelers
-    ]
+def _read(file: Path) -> list[Row]:
+    if not file.exists():
+        raise DataError(f"{file} does not exist; give the folder of the E2E data as data=FOLDER (see the README).")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

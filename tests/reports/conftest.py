@@ -4,10 +4,10 @@ import pytest
 from synthetic_runs import write_evaluation, write_ppo, write_reward, write_sft
 
 
-@pytest.fixture
-def loop(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """runs/ with sft, reward, two PPO runs and an evaluation."""
-    runs = tmp_path / "runs"
+    runs = tmp_path_factory.mktemp("loop") / "runs"
     write_sft(runs / "sft")
     write_reward(runs / "reward")
     write_ppo(runs / "ppo", coef=0.05)

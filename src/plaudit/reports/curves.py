@@ -24,10 +24,8 @@ class Panel(NamedTuple):
 LOSS = Panel("Loss", "nats a token", (("loss", "training"), ("held_out_loss", "held out")))
 PAIR_LOSS = LOSS._replace(y="nats a pair")
 ACCURACY = Panel("Accuracy", "share of pairs", (("accuracy", "training"), ("held_out_accuracy", "held out")))
-LEARNING_RATE = Panel(
-    "Learning rate", "learning rate", (("learning_rate", "learning rate"), ("lr", "learning rate")), (0.0,)
-)
-GRADIENT = Panel("Gradient norm", "norm", (("gradient_norm", "gradient"), ("grad_norm", "gradient")), (0.0,))
+LEARNING_RATE = Panel("Learning rate", "learning rate", (("lr", "learning rate"),), (0.0,))
+GRADIENT = Panel("Gradient norm", "norm", (("grad_norm", "gradient"),), (0.0,))
 
 PANELS: dict[str, tuple[Panel, ...]] = {
     "sft": (LOSS, LEARNING_RATE, GRADIENT),
@@ -64,7 +62,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("KL coefficient", "reward a nat", (("kl_coefficient", "KL coefficient"),), (0.0,)),
     ),
     "dpo": (
-        PAIR_LOSS,
+        Panel("Loss", "mean over pairs", (("loss", "training"),)),
         ACCURACY,
         Panel(
             "Lead of the preferred answer", "implicit reward", (("margin", "training"), ("held_out_margin", "held out"))

@@ -56,7 +56,14 @@ def timings(folders: Sequence[Folder]) -> Html:
         total = total_seconds(folder)
         for phase, seconds in sorted(phases.items(), key=lambda item: -item[1]):
             share = percent(seconds / total, 0) if total else "–"
-            rows.append([text(folder.name), text(phase.removesuffix("_seconds").replace("_", " ")), text(duration(seconds)), text(share)])
+            rows.append(
+                [
+                    text(folder.name),
+                    text(phase.removesuffix("_seconds").replace("_", " ")),
+                    text(duration(seconds)),
+                    text(share),
+                ]
+            )
     if not rows:
         return Html("")
     return table("Wall-clock time by phase", ["Run", "Phase", "Time", "Share of the run"], rows, numeric=[2, 3])

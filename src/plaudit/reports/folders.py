@@ -11,7 +11,7 @@ from plaudit.core.errors import RunError
 from plaudit.core.run import is_run, read_config, read_environment, read_inputs, read_log, read_summary
 from plaudit.reports.figures import is_number
 
-STAGES = ("sft", "reward", "ppo", "dpo", "evaluate")  # the order of the loop
+STAGES = ("sft", "sample", "label", "reward", "ppo", "dpo", "evaluate")  # the order of the loop
 Row = dict[str, Any]
 
 
@@ -34,6 +34,11 @@ class Folder:
     def name(self) -> str:
         return self.path.name
 
+    def called(self, spec: object) -> str:
+        """A scorer or model as this page calls it: the name of a run beside this one, anything else as it was given."""
+        path = Path(str(spec))
+        return path.name if path.resolve().parent == self.path.parent else str(spec)
+
     def column(self, key: str) -> list[tuple[float, float]]:
         """(step, value) of the rows that logged a number under `key`."""
         return [(float(row["step"]), float(row[key])) for row in self.metrics if is_number(row.get(key))]
@@ -45,7 +50,7 @@ class Folder:
 
 
 def read_folders(paths: Sequence[Path]) -> list[Folder]:
-    """The run folders at or directly below `paths`, in the order of the loop, then as given.
+    """The run folders at or directly below `paths`, in the order they were started; by stage within a second.
 
     Raises:
         RunError: a path that is no run folder and holds none, or a damaged file.
@@ -59,7 +64,12 @@ def read_folders(paths: Sequence[Path]) -> list[Folder]:
                 "Give the folder named by run=… in a training command, or one that contains such folders."
             )
         found.update(dict.fromkeys(folder.resolve() for folder in inside))
-    return sorted(map(read_folder, found), key=lambda f: STAGES.index(f.stage) if f.stage in STAGES else len(STAGES))
+    return sorted(map(read_folder, found), key=_when)
+
+
+def _when(folder: Folder) -> tuple[str, int]:
+    stage = STAGES.index(folder.stage) if folder.stage in STAGES else len(STAGES)
+    return str(folder.environment.get("started", "")), stage
 
 
 def read_folder(path: Path) -> Folder:

@@ -70,16 +70,17 @@ class Chart:
 def draw(chart: Chart) -> Html:
     """A figure: title, legend, drawing with a text alternative, note. Empty when no series has a finite point."""
     series = [_thinned(s) for s in chart.series]
-    finite = [p for s in series for p in s.points if _finite(p)]
+    finite = [p for s in chart.series for p in s.points if _finite(p)]
     if not finite:
         return Html("")
-    x_bounds = chart.x_bounds or _x_range(finite, chart.marks)
+    x_bounds = chart.x_bounds or _x_range(series, chart.marks)
     y_bounds = chart.y_bounds or nice_range(
         _heights(series), include=[*chart.include_y, *(m.at for m in chart.marks if not m.vertical)]
     )
     frame = _Frame(x_bounds, y_bounds)
+    whole = all(x == int(x) for x, _ in finite)
     layers = [
-        _axes(frame, chart.x, chart.y),
+        _axes(frame, chart.x, chart.y, whole=whole),
         *(
             [frame.path([(x_bounds.low, x_bounds.low), (x_bounds.high, x_bounds.high)], "diagonal")]
             if chart.diagonal
@@ -148,9 +149,11 @@ class _Frame:
         return tag("path", d="".join(steps), class_=class_)
 
 
-def _axes(frame: _Frame, x_title: str, y_title: str) -> Html:
+def _axes(frame: _Frame, x_title: str, y_title: str, *, whole: bool) -> Html:
     parts: list[Html] = []
     y_ticks, x_ticks = nice_ticks(frame.y_bounds, 5), nice_ticks(frame.x_bounds, 5)
+    if whole:  # there is no step 2.5
+        x_ticks = [t for t in x_ticks if abs(t - round(t)) < 1e-9]
     for t in y_ticks:
         y = coordinate(frame.y(t))
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
@@ -307,13 +310,16 @@ def framed(title: str, key: Html, drawing: Html, described: str, note: Html, *, 
     return tag("figure", caption, key, svg, *([tag("p", note, class_="note")] if note else []))
 
 
-def _x_range(points: Sequence[Point], marks: Sequence[Mark]) -> Range:
-    xs = [x for x, _ in points] + [m.at for m in marks if m.vertical]
+def _x_range(series: Sequence[Line | Dots], marks: Sequence[Mark]) -> Range:
+    xs = [p[0] for s in series for p in s.points if _finite(p)] + [m.at for m in marks if m.vertical]
     low, high = min(xs), max(xs)
-    if high > low:
-        # Exactly the data's range: training curves start at the axis and end at the frame.
-        return Range(min(low, 0.0) if low <= 0.15 * high else low, high)
-    return nice_range(xs)
+    if high == low:
+        return nice_range(xs)
+    if all(isinstance(s, Dots) for s in series):
+        room = 0.08 * (high - low)  # keeps whiskers off the frame
+        return Range(low - room, high + room)
+    # Exactly the data's range: training curves start at the axis and end at the frame.
+    return Range(min(low, 0.0) if low <= 0.15 * high else low, high)
 
 
 def _heights(series: Sequence[Line | Dots]) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.core.config import flatten
-from plaudit.core.files import sha256_tree
+from plaudit.core.files import sha256_file, sha256_tree
 from plaudit.core.yaml12 import dump_yaml, inline_yaml
 from plaudit.reports.figures import is_number
 from plaudit.reports.folders import Folder
@@ -15,7 +15,7 @@ from plaudit.reports.scales import duration, percent
 from plaudit.reports.stages import STAGE_NAMES, is_duration, total_seconds
 
 SHORT_HASH = 12
-MODELS = ("model", "model-final")
+LOGS = {"metrics.jsonl", "timings.jsonl", "samples.jsonl"}
 
 
 def data_counts(folders: Sequence[Folder]) -> Html:
@@ -91,8 +91,8 @@ def environment(folders: Sequence[Folder]) -> Html:
 
 def lineage(folders: Sequence[Folder]) -> Html:
     """Each run with what went into it and what it made; an input that another run of this page made names its maker."""
-    made = {folder.name: _models(folder) for folder in folders}
-    maker = {content: f"{run}, {name}" for run, models in made.items() for name, content in models.items()}
+    made = {folder.name: _made(folder) for folder in folders}
+    maker = {content: f"{run}, {name}" for run, results in made.items() for name, content in results.items()}
     items: list[Html] = []
     for folder in folders:
         inputs = [_input(folder, name, content, maker) for name, content in folder.inputs.items()]
@@ -144,15 +144,17 @@ def _causes(counts: Mapping[str, Any]) -> Html:
     return join(told, "<br>") if told else text("none")
 
 
-def _models(folder: Folder) -> dict[str, str]:
-    """Content hash of every model folder that the run left."""
-    return {name: sha256_tree(folder.path / name) for name in MODELS if (folder.path / name).is_dir()}
+def _made(folder: Folder) -> dict[str, str]:
+    """Content hash of every model folder and data file that the run left."""
+    models = [path for path in sorted(folder.path.glob("model*")) if path.is_dir()]
+    files = [path for path in sorted(folder.path.glob("*.jsonl")) if path.name not in LOGS]
+    return {path.name: sha256_tree(path) for path in models} | {path.name: sha256_file(path) for path in files}
 
 
 def _input(folder: Folder, name: str, content: str, maker: Mapping[str, str]) -> Html:
     """An input with its place and hash; what has no content to hash, as a hub name, is written as it is."""
     where = folder.config.get(name)
-    shown = f"{name} {where} " if isinstance(where, str) else f"{name} "
+    shown = f"{name} {folder.called(where)} " if isinstance(where, str) else f"{name} "
     origin = f" made by {maker[content]}" if content in maker else ""
     return join([text(shown), _hash(content), text(origin)])
 

@@ -92,12 +92,18 @@ def _judges(runs: Sequence[Folder]) -> Html:
     judged, trained = [], []
     for run in runs:
         if run.stage == "ppo":
-            judge = _names(run.config.get("judge") or "none")
+            judge = _names(run, run.config.get("judge") or "none")
             judged.append(about(run.name, NO_JUDGE if judge == "none" else f"is judged by {judge}, {JUDGE_DOES}"))
-            trained.append(about(run.name, f"is trained to raise the score of {_names(run.config.get('reward'))}."))
+            trained.append(
+                about(run.name, f"is trained to raise the score of {_names(run, run.config.get('reward'))}.")
+            )
+        scorers: dict[tuple[str, bool, str], list[str]] = {}
         for found in comparisons(run):
-            sides = f"compares {found.get('a', 'a')} with {found.get('b', 'b')}. {found.get('note') or ''}"
-            (judged if found.get("independent") else trained).append(about(found.get("judge", "a judge"), sides))
+            scorer = (run.called(found.get("judge")), bool(found.get("independent")), str(found.get("note") or ""))
+            scorers.setdefault(scorer, []).append(f"{found.get('a')} with {found.get('b')}")
+        for (name, independent, note), sides in scorers.items():
+            who = f"({note}) " if note else ""
+            (judged if independent else trained).append(about(name, f"{who}compares {', and '.join(sides)}."))
     parts = []
     if judged:
         told = " decide whether a policy is better:"
@@ -108,8 +114,9 @@ def _judges(runs: Sequence[Folder]) -> Html:
     return join(parts)
 
 
-def _names(found: object) -> str:
-    return " and ".join(map(str, found)) if isinstance(found, list | tuple) else str(found)
+def _names(run: Folder, found: object) -> str:
+    several = found if isinstance(found, list | tuple) else [found]
+    return " and ".join(map(run.called, several))
 
 
 def _by_run(runs: Sequence[Folder], part: Callable[[Folder], Html]) -> Html:

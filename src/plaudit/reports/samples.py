@@ -59,11 +59,17 @@ def answers(folders: Sequence[Folder]) -> Html:
 
 
 def side_by_side(folder: Folder) -> Html:
-    """The samples of a run with pairs of answers; empty for other runs."""
-    pairs = read_pairs(folder)
-    if not pairs:
-        return Html("")
-    seed = int(folder.config.get("seed") or 0)
+    """The pairs of answers of a run, for each two policies apart; empty where there are none."""
+    sides: dict[tuple[str, str], list[Pair]] = {}
+    for pair in read_pairs(folder):
+        sides.setdefault((pair.before.who, pair.after.who), []).append(pair)
+    seed = folder.config.get("seed")
+    shown = [_selection(pairs, int(seed) if is_number(seed) else 0) for pairs in sides.values()]
+    titles = [f"{before} and {after}" for before, after in sides]
+    return join([*shown[:1], *(folded(title, found) for title, found in zip(titles[1:], shown[1:], strict=True))])
+
+
+def _selection(pairs: Sequence[Pair], seed: int) -> Html:
     chosen = random.Random(derive(seed, "report", "samples")).sample(pairs, min(RANDOM, len(pairs)))
     scored = [pair for pair in pairs if pair.change is not None and pair.change < 0 and pair not in chosen]
     worst = sorted(scored, key=lambda pair: pair.change or 0.0)[:WORST]

@@ -31,8 +31,8 @@ def nice_range(values: Iterable[float], *, include: Iterable[float] = (), count:
         return Range(0.0, 1.0)
     low, high = min(points), max(points)
     if high - low < 1e-12 * max(1.0, abs(high)):
-        pad = abs(high) * 0.1 or 1.0
-        low, high = low - pad, high + pad
+        pad = abs(high) * 0.1
+        low, high = (low - pad, high + pad) if pad else (0.0, 1.0)
     step = _nice_step((high - low) / max(count, 1))
     return Range(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step)
 

@@ -16,6 +16,8 @@ from plaudit.reports.scales import duration, number, percent
 
 STAGE_NAMES = {
     "sft": "Supervised fine-tuning",
+    "sample": "Sampling",
+    "label": "Labeling",
     "reward": "Reward model",
     "ppo": "PPO",
     "dpo": "DPO",
@@ -61,7 +63,7 @@ def stage_table(folders: Sequence[Folder]) -> Html:
     """One row a run: what it measured, how many steps it took, how long they took."""
     rows = []
     for folder in folders:
-        told = [f.html() for f in facts(folder)] or [text("no measurement")]
+        told = [f.html() for f in facts(folder)] or [text(_deed(folder))]
         steps = folder.metrics[-1]["step"] if folder.metrics else None
         seconds = total_seconds(folder)
         name = folder.name if folder.finished else f"{folder.name} (not finished)"
@@ -77,6 +79,18 @@ def stage_table(folders: Sequence[Folder]) -> Html:
         "Stages in the order of the loop. In brackets: 95 % intervals; a prompt, not an answer, is one observation."
     )
     return table(caption, ["Stage", "Result", "Steps", "Time"], rows, numeric=[2, 3])
+
+
+def _deed(folder: Folder) -> str:
+    """What a run without a result of its own did."""
+    summary = folder.summary
+    if folder.stage == "sample" and is_number(summary.get("answers")) and is_number(summary.get("prompts")):
+        cut = summary.get("clipped_length")
+        cut_off = f"; {percent(cut)} cut off at the length limit" if is_number(cut) else ""
+        return f"{summary['answers']:,} answers to {summary['prompts']:,} prompts{cut_off}."
+    if folder.stage == "label" and is_number(summary.get("rankings")):
+        return f"{summary['rankings']:,} rankings by {summary.get('labelers', '?')} labelers."
+    return "no measurement"
 
 
 def total_seconds(folder: Folder) -> float:
@@ -108,7 +122,7 @@ def _evaluation(folder: Folder) -> list[Fact]:
         beside = f", where 50 % is no difference ({counts}; {c.get('prompts', '?')} prompts)."
         if (at_equal_length := figure(c.get("length_controlled"))) is not None:
             beside += f" At equal length {spoken(at_equal_length, share=True)}."
-        judge = f"{c.get('judge', 'judge')}{'' if independent else ' (the training reward)'}"
+        judge = f"{folder.called(c.get('judge', 'judge'))}{'' if independent else ' (the training reward)'}"
         subject = f"Win rate of {c.get('a', 'a')} against {c.get('b', 'b')} by {judge}"
         told.append(Fact(subject, rate, beside, share=True, independent=independent))
     return told
@@ -123,7 +137,10 @@ def _ppo(folder: Folder) -> list[Fact]:
         if judged.difference is not None:
             after += f"; difference {spoken(judged.difference)}"
         after += ". The step was chosen on these same prompts, which flatters it a little."
-        told.append(Fact(f"Judge {judged.name} on {folder.name}, held-out prompts", judged.best, after))
+        if step == 0:
+            after = " before training, and no later step pleased the judge more."
+        judge = folder.called(judged.name)
+        told.append(Fact(f"Judge {judge} on {folder.name}, held-out prompts", judged.best, after))
     if rewarded.best is not None and rewarded.start is not None:
         after = f" there, from {number(rewarded.start.value)} before training"
         kl = folder.summary.get("kl")
@@ -173,7 +190,7 @@ def _reward(folder: Folder) -> list[Fact]:
     if agreement is not None:
         beside.append(f"agreement of two labelers {percent(agreement.value)}")
     after = f"; beside it {', '.join(beside)}." if beside else "."
-    return [Fact("Reward model, accuracy on pairs of unseen prompts", accuracy, after, share=True)]
+    return [Fact(f"Reward model {folder.name}, accuracy on pairs of unseen prompts", accuracy, after, share=True)]
 
 
 def _sft(folder: Folder) -> list[Fact]:
@@ -186,7 +203,7 @@ def _sft(folder: Folder) -> list[Fact]:
     change = figure(losses.get("change")) if isinstance(losses, dict) else None
     words = f" nats a token, from {number(before.value)} before"
     words += f"; change {spoken(change)}." if change else "."
-    return [Fact("SFT, loss on demonstrations of unseen prompts", after, words)]
+    return [Fact(f"{folder.name}, loss on demonstrations of unseen prompts", after, words)]
 
 
 _FACTS: dict[str, Callable[[Folder], list[Fact]]] = {

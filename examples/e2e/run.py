@@ -4,10 +4,11 @@
 
 SFT on people's sentences; a reward ensemble from the rankings of one half of the labelers and a judge from the other
 half; PPO with a KL penalty and without one; DPO on the same rankings; best-of-8. All are compared with the SFT model on
-prompts that no stage has seen, by a rule that counts facts and by the judge. Each stage is a run folder: the same command
-goes on after an interruption and repeats nothing.
+prompts that no stage has seen, by a rule that counts facts and by the judge. Each stage is a run folder: the same
+command goes on after an interruption and repeats nothing. Without data=, the folder is `e2e` in PLAUDIT_DATA.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ class E2EConfig(Config):
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     members: int = Field(3, ge=1, description="Reward models in the ensemble.")
     iterations: int = Field(40, ge=1, description="Rounds of each PPO run.")
-    ppo_lr: float = Field(2e-5, gt=0, description="Learning rate of PPO.")
+    ppo_lr: float = Field(3e-5, gt=0, description="Learning rate of PPO.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty; a second run has 0.")
     dpo_lr: float = Field(1e-5, gt=0, description="Peak learning rate of DPO.")
     best_of: int = Field(8, ge=2, description="Answers that best-of-n draws for each one it keeps.")

@@ -27,7 +27,7 @@ def write_table(run: Path) -> Path:
     """`table.md`: for each policy facts missing and invented, the judge, the training reward, length, and win rates."""
     summary = read_summary(run / "evaluation")
     lines = [
-        "| policy | facts missing | facts invented | judge | training reward | tokens | wins by the rule | wins by the judge |",
+        "| policy | facts missing | facts invented | judge | training reward | tokens | rule: wins | judge: wins |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rates = {(c["a"], c["judge"]): c for c in summary["comparisons"]}

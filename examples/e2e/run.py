@@ -38,7 +38,8 @@ class E2EConfig(Config):
     """Settings of the example; the defaults are those of the table in the README."""
 
     data: Path = Field(
-        description="Folder with demonstrations.jsonl.gz and rankings.jsonl.gz of the E2E NLG Challenge."
+        default_factory=lambda: Path(os.environ.get("PLAUDIT_DATA", "../shared/data")) / "e2e",
+        description="Folder with demonstrations.jsonl.gz and rankings.jsonl.gz of the E2E NLG Challenge.",
     )
     run: Path = Field(Path("runs/e2e"), description="Folder of the stages' run folders.")
     model: str = Field("smollm2", description="Language model to start from.")

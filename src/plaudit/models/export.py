@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from plaudit.core.errors import ModelError
 from plaudit.core.files import atomic_folder
 from plaudit.core.records import TokenGroup
+from plaudit.models.checkpoints import safetensors_as_os_errors
 from plaudit.models.load import load_policy, load_reward
 from plaudit.models.packing import pack
 from plaudit.models.policy import Policy, ScalarModel
@@ -138,7 +139,8 @@ def _class_name(auto: Any, config: Any) -> str:
 
 def _write(folder: Path, config: Any, tokenizer: Any, tensors: dict[str, Tensor]) -> None:
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, folder / "model.safetensors", metadata={"format": "pt"})
+    with safetensors_as_os_errors():
+        save_file(contiguous, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for name, saved in load_file(folder / "model.safetensors").items():

@@ -204,6 +204,7 @@ def write_evaluation(path: Path) -> None:
             )
         run.finish(
             {
+                "notice": "The labelers of this run are simulated.",
                 "comparisons": [
                     {
                         "a": "ppo",
@@ -223,6 +224,6 @@ def write_evaluation(path: Path) -> None:
                         "mean_length_b": 96.0,
                     }
                     for name, independent in (("reward model", False), ("true preference", True))
-                ]
+                ],
             }
         )

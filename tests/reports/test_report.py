@@ -84,6 +84,7 @@ def test_a_loop_of_runs_is_told_in_order(loop: Path):
     )
     assert "270 won, 30 tied, 100 lost, 2 unscored; 100 prompts" in headline
     assert "accuracy on pairs of unseen prompts: 73.3\u00a0% (71.4 to 75.2)" in headline
+    assert "The labelers of this run are simulated." in headline
     assert "length-only rule 55.1\u00a0%" in headline
     assert "The judge stopped rising at sqrt(KL) = 2.00 (step 30, score 1.8)" in page.text
     assert "ppo-free: not finished" in page.text

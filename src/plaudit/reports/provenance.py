@@ -66,7 +66,12 @@ def timings(folders: Sequence[Folder]) -> Html:
             )
     if not rows:
         return Html("")
-    return table("Wall-clock time by phase", ["Run", "Phase", "Time", "Share of the run"], rows, numeric=[2, 3])
+    return table(
+        "Wall-clock time of what was timed, by phase",
+        ["Run", "Phase", "Time", "Share of the run"],
+        rows,
+        numeric=[2, 3],
+    )
 
 
 def environment(folders: Sequence[Folder]) -> Html:

@@ -56,7 +56,7 @@ def render(runs: Sequence[Folder]) -> str:
     shown = [part for part in sections if part.body]
     links = [tag("a", text(part.title), href=f"#{part.identity}") for part in shown]
     contents = tag("nav", *links, class_="contents", aria_label="Contents")
-    header = tag("header", tag("h1", text(f"Plaudit report: {name}")), _headline(runs), contents)
+    header = tag("header", tag("h1", text(f"Plaudit report: {name}")), _headline(runs), _notices(runs), contents)
     footer = tag("footer", text("Made from run folders alone. This page loads nothing and runs no script."))
     return _document(f"Plaudit report: {name}", join([header, tag("main", *(part.html() for part in shown)), footer]))
 
@@ -83,8 +83,14 @@ def _headline(runs: Sequence[Folder]) -> Html:
     told = headline(runs)
     if not told:
         return tag("div", paragraph(text("These runs have not measured a result yet.")), class_="headline")
-    facts = [paragraph(fact.html()) for fact in told[:HEADLINES]]
-    return tag("div", *facts, paragraph(text("In brackets: 95 % intervals."), class_="meta"), class_="headline")
+    sentences = [paragraph(fact.html()) for fact in told[:HEADLINES]]
+    return tag("div", *sentences, paragraph(text("In brackets: 95 % intervals."), class_="meta"), class_="headline")
+
+
+def _notices(runs: Sequence[Folder]) -> Html:
+    """What must be read together with the result, as a run's summary says it: that the labelers are simulated, say."""
+    said = dict.fromkeys(str(run.summary["notice"]) for run in runs if run.summary.get("notice"))
+    return tag("div", *(paragraph(text(notice)) for notice in said), class_="notice") if said else Html("")
 
 
 def _judges(runs: Sequence[Folder]) -> Html:

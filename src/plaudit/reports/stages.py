@@ -140,7 +140,7 @@ def _ppo(folder: Folder) -> list[Fact]:
         if step == 0:
             after = " before training, and no later step pleased the judge more."
         judge = folder.called(judged.name)
-        told.append(Fact(f"Judge {judge} on {folder.name}, held-out prompts", judged.best, after))
+        told.append(Fact(f"Mean score of {folder.name} by {judge}, held-out prompts", judged.best, after))
     if rewarded.best is not None and rewarded.start is not None:
         after = f" there, from {number(rewarded.start.value)} before training"
         kl = folder.summary.get("kl")
@@ -203,7 +203,7 @@ def _sft(folder: Folder) -> list[Fact]:
     change = figure(losses.get("change")) if isinstance(losses, dict) else None
     words = f" nats a token, from {number(before.value)} before"
     words += f"; change {spoken(change)}." if change else "."
-    return [Fact(f"{folder.name}, loss on demonstrations of unseen prompts", after, words)]
+    return [Fact(f"Loss of {folder.name} on demonstrations of unseen prompts", after, words)]
 
 
 _FACTS: dict[str, Callable[[Folder], list[Fact]]] = {

@@ -186,6 +186,19 @@ def write_ppo(path: Path, *, coef: float = 0.05, finish: bool = True, steps: int
             )
 
 
+def write_dpo(path: Path) -> None:
+    inputs = {"policy": "c" * 64, "data": "d" * 64}
+    with Run.open(path, stage="dpo", config=SyntheticConfig(run=path), inputs=inputs) as run:
+        for step in range(1, 41):
+            row = {"loss": 0.69 - 0.005 * step, "accuracy": 0.5 + 0.005 * step, "margin": 0.02 * step}
+            row |= {"chosen_reward": -0.01 * step, "rejected_reward": -0.03 * step, "lr": 1e-6, "grad_norm": 3.0}
+            run.log(step, **row, chosen_log_prob=-40 - 0.1 * step, rejected_log_prob=-42 - 0.3 * step)
+            run.log_time(step, step_seconds=1.1)
+        accuracy = {"held_out_accuracy": 0.66, "held_out_accuracy_low": 0.61, "held_out_accuracy_high": 0.71}
+        run.log(40, **accuracy, held_out_margin=0.7)
+        run.finish({"stage": "dpo", "held_out": {"accuracy": interval(0.66, 0.05), "margin": interval(0.7, 0.1)}})
+
+
 def write_evaluation(path: Path) -> None:
     noise = random.Random(4)
     with Run.open(

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_runs import HOSTILE, write_evaluation, write_ppo, write_reward, write_sft
+from synthetic_runs import HOSTILE, write_dpo, write_evaluation, write_ppo, write_reward, write_sft
 
 from plaudit.core.errors import RunError
 from plaudit.core.files import sha256_tree
@@ -96,7 +96,7 @@ def test_the_training_reward_is_no_headline(loop: Path):
     assert "raining reward" not in headline
 
 
-@pytest.mark.parametrize("write", [write_sft, write_reward, write_ppo, write_evaluation])
+@pytest.mark.parametrize("write", [write_sft, write_reward, write_ppo, write_dpo, write_evaluation])
 def test_every_stage_has_a_page_of_its_own(tmp_path: Path, write):
     (tmp_path / "sft" / "model").mkdir(parents=True)
     run = tmp_path / "run"
@@ -104,6 +104,12 @@ def test_every_stage_has_a_page_of_its_own(tmp_path: Path, write):
     path = build([run])
     assert path == run / "report.html"
     assert "stages" in sections(read(path))
+
+
+def test_the_headline_of_dpo_names_chance(tmp_path: Path):
+    write_dpo(tmp_path / "dpo")
+    headline = read(build([tmp_path / "dpo"])).text.split("Who judges")[0]
+    assert "accuracy on pairs of unseen prompts: 66.0\u00a0% (61.0 to 71.0), where 50 % is chance" in headline
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path):

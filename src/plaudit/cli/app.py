@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (
+COMMANDS = (
     quickstart.QUICKSTART,
     train.SFT,
     train.REWARD,
@@ -30,7 +30,8 @@ for _command in (
     chat.CHAT,
     report.REPORT,
     doctor.DOCTOR,
-):
+)
+for _command in COMMANDS:
     add_command(app, _command)
 
 

@@ -50,7 +50,7 @@ class Conversation:
             case "/system":
                 self.system = rest or None
                 self.turns.clear()
-                say(f"System message: {rest or 'none'}. The conversation starts anew.")
+                say(f"The conversation starts anew, {'with' if rest else 'without'} a system message.")
             case "/temperature":
                 self._set_temperature(rest)
             case _:
@@ -86,7 +86,7 @@ class Conversation:
         except ValidationError:
             say(f"`{text}` is no temperature. Write a number of at least 0: /temperature 0.7")
         else:
-            say(f"Temperature {self.config.temperature:g}.")
+            say(f"Temperature {self.config.temperature:g}")
 
 
 class Stream:

@@ -62,7 +62,7 @@ def add_command(app: typer.Typer, command: Command) -> None:
 
     def call(
         settings: Annotated[
-            list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings; see the table below.")
+            list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings; see the table below.")
         ] = None,
         config: Annotated[Path | None, typer.Option(help="YAML file of settings; key=value goes before it.")] = None,
         as_json: Annotated[

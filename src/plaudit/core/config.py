@@ -255,8 +255,12 @@ def _nested(annotation: Any) -> list[type[Config]]:
 
 
 def _type_name(field: FieldInfo) -> str:
-    names = [_leaf_name(leaf) for leaf in _leaves(field.annotation)]
-    return " or ".join(names) + "".join(_bounds(field.metadata))
+    bounds = ", ".join(_bounds(field.metadata))
+    names = [
+        f"{_leaf_name(leaf)} {bounds}" if bounds and leaf in (int, float) else _leaf_name(leaf)
+        for leaf in _leaves(field.annotation)
+    ]
+    return " or ".join(names)
 
 
 def _leaf_name(leaf: Any) -> str:
@@ -284,13 +288,13 @@ def _bounds(metadata: Sequence[Any]) -> Iterator[str]:
     for rule in metadata:
         match rule:
             case annotated_types.Gt(gt=bound):
-                yield f" > {bound}"
+                yield f"> {bound}"
             case annotated_types.Ge(ge=bound):
-                yield f" >= {bound}"
+                yield f">= {bound}"
             case annotated_types.Lt(lt=bound):
-                yield f" < {bound}"
+                yield f"< {bound}"
             case annotated_types.Le(le=bound):
-                yield f" <= {bound}"
+                yield f"<= {bound}"
             case _:
                 pass
 

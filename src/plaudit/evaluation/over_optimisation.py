@@ -69,12 +69,14 @@ class Frontier(NamedTuple):
 def read_points(
     rows: Sequence[Mapping[str, Any]],
     *,
-    kl: str = "kl",
-    proxy: str = "reward",
+    kl: str = "held_out_kl",
+    proxy: str = "held_out_reward",
     judge: str = "judge",
     spread: str = "ensemble_spread",
 ) -> list[Point]:
-    """Points from the rows of metrics.jsonl that hold a KL and a judge's score.
+    """Points from the rows of a PPO run's metrics (one a step) that hold a KL and a judge's score.
+
+    KL, proxy and judge are those of the same held-out answers; the spread is that of the training answers of the step.
 
     A KL estimated by k1 can come out slightly negative near the reference; its distance is 0. The judge's interval
     stands beside it as `<judge>_low` and `<judge>_high`.

@@ -66,8 +66,6 @@ def plackett_luce(scores: Tensor, index: Tensor, ranks: Tensor, mask: Tensor) ->
     """
     score = scores[torch.where(mask, index, 0)]
     competes = (ranks.unsqueeze(1) >= ranks.unsqueeze(2)) & mask.unsqueeze(1)  # (G, chosen, competitor)
-    # A padded chooser may have no competitor; a finite row keeps NaN out of its (discarded) gradient.
-    competes = competes | ~mask.unsqueeze(2)
     field = score.unsqueeze(1).masked_fill(~competes, float("-inf"))
     return torch.where(mask, torch.logsumexp(field, dim=2) - score, torch.zeros_like(score)).sum(dim=1)
 

@@ -27,6 +27,7 @@ from plaudit.algorithms import schedules
 from plaudit.algorithms.kl import adapt
 from plaudit.core.errors import DataError
 from plaudit.core.progress import Progress, say
+from plaudit.core.records import TokenGroup
 from plaudit.core.run import Run
 from plaudit.core.seeding import derive
 from plaudit.models.checkpoints import remove_checkpoints
@@ -39,9 +40,10 @@ from plaudit.training.ppo_config import PPOConfig
 from plaudit.training.ppo_experience import aim, drop_unscored, measure
 from plaudit.training.ppo_figures import Figures, held_out_figures, iteration_figures, sample_records, summarise
 from plaudit.training.ppo_reward import Answered
-from plaudit.training.ppo_setup import Cast, Task, load_cast, make_task, read_data
+from plaudit.training.ppo_setup import Cast, Task, describe, load_cast, make_task, read_data
 from plaudit.training.ppo_state import State, load_best, note_verdict, restore, save
 from plaudit.training.ppo_update import update
+from plaudit.training.start import announce
 
 Seconds = dict[str, float]
 
@@ -58,10 +60,11 @@ def train(config: PPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
     data = read_data(config)
     with Run.open(config.run, stage="ppo", config=config, inputs=data.inputs) as run:
         if run.finished:
-            say(f"{run.path} is finished.")
+            say(f"{run.path} is finished already: {run.path / 'model'}")
             return run.path
         cast = load_cast(config)
         task = make_task(config, data, cast)
+        announce("ppo", run.path, describe(config, cast, task), cast.renderer.preview(TokenGroup(task.ids[0], ())))
         state = restore(run, cast.learner, config)
         history = [row for row in run.read_metrics() if row["step"] > 0]
 
@@ -88,7 +91,6 @@ def train(config: PPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
                     run.sample(state.step, **record)
 
                 # 5. Judge held-out answers; the best weights by the judge are kept
-                best_before = state.best_step
                 if state.step % config.eval_every == 0 or state.step == config.iterations:
                     figures |= _judge(config, task, cast, run, state, seconds)
 
@@ -103,8 +105,7 @@ def train(config: PPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
 
                 # 7. Checkpoint
                 is_last = state.step == config.iterations or state.stop is not None
-                is_due = clock.due(state.step) or state.best_step != best_before
-                if is_last or is_due or interrupts.requested:
+                if is_last or interrupts.requested or clock.due(state.step):
                     save(run, cast.learner, state)
                 if interrupts.requested and not is_last:
                     stop_interrupted(run, "ppo", state.step, config.iterations)

@@ -98,6 +98,7 @@ def summarise(cast: Cast, task: Task, state: State, history: Sequence[Figures]) 
     assert best is not None
     assert last is not None
     summary: Figures = {
+        "stage": "ppo",
         "steps": state.step,
         "best_step": state.best_step,
         "chosen_by": f"judge {cast.judge.name}" if cast.judge else "nobody: the weights after the last iteration",

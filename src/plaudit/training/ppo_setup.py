@@ -22,7 +22,7 @@ from plaudit.training.optimizer import Optimizer, ParameterGroup
 from plaudit.training.ppo_config import PPOConfig
 from plaudit.training.ppo_reward import TextReward, TrainingReward, TrunkReward, load_training_reward
 from plaudit.training.ppo_update import Learner
-from plaudit.training.start import hash_model
+from plaudit.training.start import describe_model, hash_model
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,6 @@ def load_cast(config: PPOConfig) -> Cast:
     the policy with a zero head (Ziegler et al. 2019).
     """
     precision = choose_precision(config.precision)
-    say(f"Precision {precision.name}: {precision.reason}.")
     policy = load_policy(
         config.policy,
         precision=precision,
@@ -110,7 +109,6 @@ def load_cast(config: PPOConfig) -> Cast:
     if config.judge != "none":
         judge = load_scorer(config.judge, precision=precision.name, max_batch_tokens=config.micro_tokens)
     value, value_start = _value(policy, reward)
-    say(f"Reward {reward.name}; judge {judge.name if judge else 'none'}; value branch from {value_start}.")
     policy_optimizer = Optimizer([ParameterGroup(policy.trainable(), config.lr)], clip=config.grad_clip, eps=1e-5)
     value_optimizer = Optimizer(
         [ParameterGroup(value.trainable(), config.value_lr or config.lr)], clip=config.grad_clip, eps=1e-5
@@ -139,8 +137,22 @@ def make_task(config: PPOConfig, data: Data, cast: Cast) -> Task:
         fitted = fit_groups(groups, _context(cast.learner.policy), key="the model's context")
         groups = fitted.kept
         counts["demonstrations"] = {"kept": len(groups), "dropped": fitted.dropped}
-    say(f"{len(prompts)} prompts to train on, {len(judged)} held-out prompts to judge on.")
     return Task(prompts, ids, held_out, groups, counts)
+
+
+def describe(config: PPOConfig, cast: Cast, task: Task) -> dict[str, str]:
+    """What is about to happen, in a few lines."""
+    shared = "on the policy's trunk" if isinstance(cast.reward, TrunkReward) else "on texts"
+    held_out = f"{len(task.held_out.prompts)} held-out prompts"
+    return {
+        "policy": describe_model(cast.learner.policy),
+        "reward": f"{cast.reward.name}, {shared}",
+        "value": f"starts as {cast.value_start}",
+        "judge": f"{cast.judge.name}, on {held_out}" if cast.judge else f"none; {held_out} are answered all the same",
+        "prompts": f"{len(task.prompts)}",
+        "plan": f"{config.iterations} iterations: {config.prompts_per_iteration} prompts x {config.sampling.n}, "
+        f"{config.epochs} passes of {config.minibatches} steps over the answers",
+    }
 
 
 def _value(policy: Policy, reward: TrunkReward | TextReward) -> tuple[ScalarModel, str]:

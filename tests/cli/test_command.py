@@ -71,7 +71,7 @@ def test_wrong_settings_are_an_error_without_traceback(arguments: list[str], mes
 
 
 def raise_(error: BaseException) -> Any:
-    def run(config: Probe) -> Outcome:
+    def run(_config: Probe) -> Outcome:
         raise error
 
     return run
@@ -87,7 +87,7 @@ def test_errors_interruptions_and_findings_have_their_exit_codes() -> None:
     bare = invoke(raise_(KeyboardInterrupt()))
     assert bare.exit_code == 130
     assert "Interrupted. Start again with: " in bare.stderr
-    assert invoke(lambda config: Outcome({}, "", exit_code=1)).exit_code == 1
+    assert invoke(lambda _config: Outcome({}, "", exit_code=1)).exit_code == 1
 
 
 def test_traceback_on_demand() -> None:

@@ -1,6 +1,7 @@
 """`plaudit report`: run folders to one HTML page."""
 
 from pathlib import Path
+
 from pydantic import Field
 
 from plaudit.cli.command import Command, Outcome

@@ -171,7 +171,8 @@ def compare(config: QuickstartConfig) -> Path:
                 Contestant(name, [text for one in answers[name] for text in one.responses]) for name in (a, b)
             )
             comparisons += compare_policies(stage, asked, side_a, side_b, judges)
-        stage.finish({"stage": "evaluate", "comparisons": comparisons})
+        notice = NOTICE.format(answers=config.run / "answers" / ANSWERS)
+        stage.finish({"stage": "evaluate", "comparisons": comparisons, "notice": notice})
         return stage.path
 
 

@@ -2,19 +2,17 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import Field
 
+from faults import full_disk, ordinary_user
 from plaudit.core.config import Config
 from plaudit.core.errors import RunError
 from plaudit.core.run import Run
@@ -120,28 +118,10 @@ def test_deleting_the_damaged_one_goes_back_to_the_older(run: Run) -> None:
 
 def test_a_full_disk_leaves_the_older_checkpoint_untouched(run: Run) -> None:
     older = snapshot(save_checkpoint(run, 1, tensors(1), {}))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        with pytest.raises(RunError, match=r"Cannot write .*step-000002.*The checkpoint of step 1 is untouched"):
-            save_checkpoint(run, 2, {"weight": torch.zeros(10_000)}, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full_disk(10_000), pytest.raises(RunError, match=r"Cannot write .*000002.*checkpoint of step 1 is untouched"):
+        save_checkpoint(run, 2, {"weight": torch.zeros(10_000)}, {})
     assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["step-000001"]
     assert snapshot(run.path / "checkpoints" / "step-000001") == older
-
-
-@contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Root may write into read-only folders, so in a container the test becomes somebody else for a moment."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_a_read_only_folder_is_a_clear_error() -> None:
@@ -153,7 +133,7 @@ def test_a_read_only_folder_is_a_clear_error() -> None:
         os.chmod(folder, 0o555)
         try:
             with (
-                as_ordinary_user(),
+                ordinary_user(),
                 pytest.raises(RunError, match=r"Cannot write .*The checkpoint of step 1 is untouched"),
             ):
                 save_checkpoint(run, 2, tensors(2), {})
@@ -167,7 +147,7 @@ def test_a_read_only_folder_is_a_clear_error() -> None:
 WRITE_FOREVER = """
 import itertools, sys
 import torch
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from test_checkpoints import open_run, save_checkpoint
 run = open_run(Path(sys.argv[1]))
@@ -182,9 +162,7 @@ def test_killed_at_any_moment_a_whole_checkpoint_remains(tmp_path: Path) -> None
     found: list[int] = []
     for attempt in range(4):
         path = tmp_path / f"run-{attempt}"
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITE_FOREVER, str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE
-        )
+        process = subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(path), *sys.path], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         try:

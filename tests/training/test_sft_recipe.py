@@ -3,11 +3,8 @@
 import json
 import os
 import random
-import resource
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from faults import full_disk, ordinary_user
 from plaudit.core.errors import DataError, DoctorError, Interrupted, RunError
 from plaudit.core.records import Stop
 from plaudit.core.run import read_log, read_summary
@@ -175,30 +173,13 @@ def test_a_full_disk_at_the_end_is_a_clear_error_and_the_same_command_goes_on(
     straight: Path, tmp_path: Path, data: Path, tiny_policy_folder: Path
 ) -> None:
     config = settings(tmp_path / "run", data, tiny_policy_folder, epochs=2)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # the logs fit, the weights do not
-    try:
-        with pytest.raises(RunError, match=r"Cannot write .*model.*Remedy"):
-            train(config)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    # the logs fit, the weights do not
+    with full_disk(100_000), pytest.raises(RunError, match=r"Cannot write .*model.*Remedy"):
+        train(config)
     assert not (tmp_path / "run" / "model").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
     train(config)
     assert bytes_of(tmp_path / "run") == bytes_of(straight)
-
-
-@contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Root may write into read-only folders, so in a container the test becomes somebody else for a moment."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_a_read_only_folder_leaves_the_older_model(tiny_policy_folder: Path) -> None:
@@ -209,7 +190,7 @@ def test_a_read_only_folder_leaves_the_older_model(tiny_policy_folder: Path) -> 
         older = (Path(parent) / "model" / "model.safetensors").read_bytes()
         os.chmod(parent, 0o555)
         try:
-            with as_ordinary_user(), pytest.raises(RunError, match=r"Cannot write .*model"):
+            with ordinary_user(), pytest.raises(RunError, match=r"Cannot write .*model"):
                 save_policy(policy, Path(parent) / "model")
         finally:
             os.chmod(parent, 0o755)

@@ -51,10 +51,12 @@ class E2EConfig(Config):
     max_new_tokens: int = Field(80, ge=4, description="Longest answer in tokens.")
     test_answers: int = Field(4, ge=1, description="Answers of each model to a test prompt.")
     sft_lr: float = Field(1e-4, gt=0, description="Peak learning rate of SFT.")
-    reward_lr: float = Field(3e-5, gt=0, description="Peak learning rate of the reward models.")
+    reward_lr: float = Field(
+        1e-4, gt=0, description="Peak learning rate of the reward models; their heads take ten times it."
+    )
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     members: int = Field(3, ge=1, description="Reward models in the ensemble.")
-    iterations: int = Field(40, ge=1, description="Rounds of each PPO run.")
+    iterations: int = Field(30, ge=1, description="Rounds of each PPO run.")
     ppo_lr: float = Field(3e-5, gt=0, description="Learning rate of PPO.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty; a second run has 0.")
     dpo_lr: float = Field(1e-5, gt=0, description="Peak learning rate of DPO.")
@@ -119,7 +121,9 @@ def _scalar(config: E2EConfig, files: Files) -> dict[str, Any]:
         "model": str(config.run / "sft"),
         "normalise_on": str(files.sft),
         "epochs": config.reward_epochs,
+        "batch_size": 8,
         "lr": config.reward_lr,
+        "head_lr": 10 * config.reward_lr,
         "train_layers": config.train_layers,
         "seed": config.seed,
     }

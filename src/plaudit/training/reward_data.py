@@ -17,6 +17,7 @@ from plaudit.datasets.splits import check_leaks, split_by_prompt
 from plaudit.training.reward_config import RewardConfig
 
 Judged = Ranking | Comparison
+ZERO_DEMONSTRATIONS = 256  # the mean needs no more (Ziegler et al. 2019 take as many), and each costs a whole pass
 
 
 class Judgments(NamedTuple):
@@ -68,7 +69,8 @@ def read_judgments(config: RewardConfig) -> Judgments:
     if config.normalise_on is not None:
         demonstrations = read_demonstrations(config.normalise_on)
         hashes["normalise_on"] = demonstrations.sha256
-        zero_on = demonstrations.rows
+        by_number = sorted(demonstrations.rows, key=lambda row: derive(config.seed, "zero", str(row.source)))
+        zero_on = by_number[:ZERO_DEMONSTRATIONS]
     learned, choosing, measured_on = (
         [one for one in merge_judgments(part) if _teaches(one, config)] for part in (train, choose, held_out)
     )

@@ -14,8 +14,8 @@ from plaudit.core.errors import DoctorError
 Row = Mapping[str, Any]
 
 # Sampler and trainer run the same weights through other shapes: one token a row against a packed row. Largest mean and
-# single difference in nats. float32 differs by rounding; bfloat16 keeps 8 bits, and a rare token's error is larger.
-SAMPLER_TOLERANCE = {torch.float32: (1e-4, 1e-2), torch.bfloat16: (0.05, 2.0)}
+# single difference in nats. float32 differs by rounding; bfloat16 keeps 8 bits: SmolLM2-135M measures 0.031 and 0.23.
+SAMPLER_TOLERANCE = {torch.float32: (1e-4, 1e-2), torch.bfloat16: (0.1, 3.0)}
 FLAT_ITERATIONS = 3
 MAX_CLIPPED_LENGTH = 0.5
 MAX_KL = 50.0

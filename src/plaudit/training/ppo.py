@@ -30,8 +30,9 @@ from plaudit.core.progress import Progress, say
 from plaudit.core.records import TokenGroup
 from plaudit.core.run import Run
 from plaudit.core.seeding import derive
-from plaudit.models.checkpoints import remove_checkpoints
+from plaudit.models.checkpoints import load_latest, remove_checkpoints
 from plaudit.models.export import save_policy
+from plaudit.models.precision import choose_precision
 from plaudit.rollouts.engine import sample
 from plaudit.training import doctor
 from plaudit.training.judging import judge_policy
@@ -62,10 +63,11 @@ def train(config: PPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
         if run.finished:
             say(f"{run.path} is finished already: {run.path / 'model'}")
             return run.path
-        cast = load_cast(config)
+        checkpoint = load_latest(run)
+        cast = load_cast(config, choose_precision(checkpoint.state["precision"] if checkpoint else config.precision))
         task = make_task(config, data, cast)
         announce("ppo", run.path, describe(config, cast, task), cast.renderer.preview(TokenGroup(task.ids[0], ())))
-        state = restore(run, cast.learner, config)
+        state = restore(run, checkpoint, cast.learner, config)
         history = [row for row in run.read_metrics() if row["step"] > 0]
 
         # 2. The SFT model on held-out prompts: step 0, against which everything is measured

@@ -15,7 +15,7 @@ from plaudit.datasets.render import Renderer
 from plaudit.datasets.splits import check_leaks, split_by_prompt
 from plaudit.models.load import load_policy
 from plaudit.models.policy import Policy, ScalarModel, value_from_policy
-from plaudit.models.precision import choose_precision
+from plaudit.models.precision import Precision
 from plaudit.rollouts.scoring import Combine, Scorer, load_scorer, scorer_hash
 from plaudit.training.judging import HeldOut
 from plaudit.training.optimizer import Optimizer, ParameterGroup
@@ -86,13 +86,12 @@ def read_data(config: PPOConfig) -> Data:
     return Data([row.prompt for row in train], [row.prompt for row in held_out], demonstrations, inputs)
 
 
-def load_cast(config: PPOConfig) -> Cast:
+def load_cast(config: PPOConfig, precision: Precision) -> Cast:
     """Load policy, reference, reward, judge and value branch.
 
     The value branch starts as the reward model where that shares the policy's trunk (Ouyang et al. 2022), otherwise as
     the policy with a zero head (Ziegler et al. 2019).
     """
-    precision = choose_precision(config.precision)
     policy = load_policy(
         config.policy,
         precision=precision,
@@ -149,10 +148,24 @@ def describe(config: PPOConfig, cast: Cast, task: Task) -> dict[str, str]:
         "reward": f"{cast.reward.name}, {shared}",
         "value": f"starts as {cast.value_start}",
         "judge": f"{cast.judge.name}, on {held_out}" if cast.judge else f"none; {held_out} are answered all the same",
+        "kl": _describe_kl(config),
         "prompts": f"{len(task.prompts)}",
         "plan": f"{config.iterations} iterations: {config.prompts_per_iteration} prompts x {config.sampling.n}, "
         f"{config.epochs} passes of {config.minibatches} steps over the answers",
     }
+
+
+def _describe_kl(config: PPOConfig) -> str:
+    kl = config.kl
+    text = f"{kl.estimator} in the {kl.placement}, coefficient {kl.coef:g}"
+    if kl.adaptive:
+        text += f", steered towards {kl.target:g} nats a sequence"
+    if kl.placement == "loss":
+        text += "; as a loss it ignores how the policy changes the prefixes it will meet"
+        text += " and pulls by the forward KL, which is another optimum" if kl.estimator == "k3" else ""
+    elif kl.estimator != "k1":
+        text += f"; only k1 in the reward has the gradient of the KL, {kl.estimator} there is another penalty"
+    return text
 
 
 def _value(policy: Policy, reward: TrunkReward | TextReward) -> tuple[ScalarModel, str]:

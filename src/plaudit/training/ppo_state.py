@@ -15,7 +15,7 @@ from plaudit.core.errors import RunError
 from plaudit.core.files import atomic_write, sha256_file
 from plaudit.core.progress import say
 from plaudit.core.run import Run
-from plaudit.models.checkpoints import load_latest, save_checkpoint
+from plaudit.models.checkpoints import Checkpoint, save_checkpoint
 from plaudit.models.policy import Policy
 from plaudit.training.judging import Verdict, estimate
 from plaudit.training.ppo_config import PPOConfig
@@ -37,9 +37,8 @@ class State:
     stop: str | None = None
 
 
-def restore(run: Run, learner: Learner, config: PPOConfig) -> State:
-    """The state of the newest checkpoint, weights and moments put back, later log rows dropped; or a fresh state."""
-    checkpoint = load_latest(run)
+def restore(run: Run, checkpoint: Checkpoint | None, learner: Learner, config: PPOConfig) -> State:
+    """The state of a checkpoint, weights and moments put back, later log rows dropped; or a fresh state."""
     run.rewind(checkpoint.step if checkpoint else -1)
     if checkpoint is None:
         return State(AdaptiveKL(config.kl.coef, config.kl.target, config.kl.horizon))
@@ -65,6 +64,7 @@ def save(run: Run, learner: Learner, state: State) -> None:
     tensors = {f"policy.{name}": tensor for name, tensor in learner.policy_optimizer.state_dict().items()}
     tensors |= {f"value.{name}": tensor for name, tensor in learner.value_optimizer.state_dict().items()}
     kept = {
+        "precision": learner.policy.precision.name,
         "kl": list(state.kl),
         "start": _plain(state.start),
         "best": _plain(state.best),

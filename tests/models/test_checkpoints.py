@@ -1,17 +1,18 @@
 """A checkpoint is whole or absent, and a damaged one is never loaded or skipped in silence."""
 
+import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import Field
 
+import forked
 from faults import full_disk, ordinary_user
 from plaudit.core.config import Config
 from plaudit.core.errors import RunError
@@ -144,38 +145,28 @@ def test_a_read_only_folder_is_a_clear_error() -> None:
         run.close()
 
 
-WRITE_FOREVER = """
-import itertools, sys
-import torch
-sys.path[:0] = sys.argv[2:]
-from pathlib import Path
-from test_checkpoints import open_run, save_checkpoint
-run = open_run(Path(sys.argv[1]))
-print("ready", flush=True)
-for step in itertools.count(1):
-    save_checkpoint(run, step, {"weight": torch.full((1_000_000,), float(step))}, {"step": step})
-"""
+def write_forever(path: Path) -> None:
+    """One checkpoint after the other, until killed."""
+    run = open_run(path)
+    for step in itertools.count(1):
+        save_checkpoint(run, step, {"weight": torch.full((1_000_000,), float(step))}, {"step": step})
 
 
 def test_killed_at_any_moment_a_whole_checkpoint_remains(tmp_path: Path) -> None:
     """kill -9 while writing, renaming or removing: what is loaded is always some complete step."""
-    found: list[int] = []
-    for attempt in range(4):
+    for attempt in range(6):
         path = tmp_path / f"run-{attempt}"
-        process = subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(path), *sys.path], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=0.05 + 0.05 * attempt)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.wait()
-        process.stdout.close()
+        process = forked.start(write_forever, path)
+        while not (path / "checkpoints").is_dir() or not any((path / "checkpoints").glob("step-*")):
+            assert process.is_alive()
+            time.sleep(0.001)
+        time.sleep(0.013 * attempt)
+        process.kill()
+        process.join()
         run = open_run(path)
         loaded = load_latest(run)
-        if loaded is not None:
-            found.append(loaded.step)
-            assert loaded.state == {"step": loaded.step}
-            assert torch.equal(loaded.tensors["weight"], torch.full((1_000_000,), float(loaded.step)))
-            assert all(p.name.startswith("step-") for p in (path / "checkpoints").iterdir())
-    assert found
+        assert loaded is not None
+        assert loaded.state == {"step": loaded.step}
+        assert torch.equal(loaded.tensors["weight"], torch.full((1_000_000,), float(loaded.step)))
+        assert all(folder.name.startswith("step-") for folder in (path / "checkpoints").iterdir())
+        run.close()

@@ -1,11 +1,9 @@
 """Kills training with SIGKILL, gives the same command again, and compares the result with a run left in peace.
 
-Every start is a process of its own, forked from a server that has imported torch already, so that one costs a second
-instead of ten. A stage is one line in `STAGES`.
+Every start is a process of its own. A stage is one line in `STAGES`.
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -15,14 +13,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["plaudit.training.sft", "plaudit.training.ppo", "plaudit.training.reward", "kill_harness"]
-)
+import forked
 
 Moment = Callable[[Path], bool]
 
-COMMON = ("seed=3", "precision=float32", "checkpoint_every=2")
 COMMON = "seed=3 precision=float32 checkpoint_every=1 held_out=0.2 run={run}"
 STAGES: dict[str, str] = {
     "sft": "model={policy} data={data}/answers.jsonl epochs=2 batch_size=4 lr=1e-2 eval_every=3 "
@@ -73,9 +67,7 @@ def job(stage: str, run: Path, *, policy: Path, data: Path) -> Job:
 
 def start(given: Job) -> BaseProcess:
     """The command, in a process of its own."""
-    process = _context.Process(target=_run, args=(given.stage, given.settings))
-    process.start()
-    return process
+    return forked.start(_run, given.stage, given.settings)
 
 
 def finish(given: Job) -> None:

@@ -20,7 +20,7 @@ from plaudit.models.packing import pack
 from plaudit.models.policy import Policy
 from plaudit.rollouts.sampling import Sampling, draw
 
-MAX_ROWS = 64
+MAX_ROWS = 128
 _PREFILL_TOKENS = 4096
 
 

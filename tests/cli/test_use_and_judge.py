@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,23 @@ def test_doctor_finds_what_is_wrong_and_exits_with_1(arguments: tuple[str, ...],
     assert levels(json.loads(result.stdout), part)[check] == "error"
 
 
+def test_doctor_tells_a_reward_model_from_a_language_model(tiny_policy_folder: Path, tmp_path: Path) -> None:
+    from plaudit.models.export import save_reward
+    from plaudit.models.load import new_reward
+    from plaudit.models.precision import choose_precision
+
+    fresh = new_reward(tiny_policy_folder, precision=choose_precision("float32"))
+    save_reward(replace(fresh, is_trained=True), tmp_path / "reward", pad_id=0)
+    found = answer("doctor", "reward=reward", "precision=float32")
+    assert levels(found, "reward reward") == {"reward": "ok", "scores": "ok", "order": "ok"}
+    result = plaudit("doctor", f"reward={tiny_policy_folder}", "--json")
+    assert result.exit_code == 1
+    check = json.loads(result.stdout)["checks"][f"reward {tiny_policy_folder}"][0]
+    assert "no trained reward head" in check["value"]
+    swapped = plaudit("generate", "model=reward", "prompts=prompts.jsonl", "out=a.jsonl")
+    assert "is a reward model" in swapped.stderr
+
+
 def test_doctor_sees_a_sampler_that_disagrees(
     model: str, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,10 +264,10 @@ def test_doctor_looks_into_a_run(tiny_policy_folder: Path) -> None:
     assert trained["run"] == "sft"
     assert trained["summary"]["stage"] == "sft"
     assert levels(answer("doctor", "run=sft"), "run sft") == {"state": "ok", "versions": "ok"}
+    assert Path(answer("report", "run=sft")["report"]).read_text().startswith("<!DOCTYPE html>")
     Path("sft/summary.json").unlink()
     found = answer("doctor", "run=sft")
     assert levels(found, "run sft") == {"state": "warning", "versions": "ok", "checkpoint": "ok"}
-    assert plaudit("report", "run=sft").exit_code in (0, 2)
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
@@ -257,3 +275,4 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     write_jsonl(Path("r.jsonl"), [{"prompt": "a", "response": "good"}])
     done = subprocess.run(f"{command} | true", shell=True, capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from plaudit.core.config import Config
 from plaudit.core.errors import DataError
 from plaudit.core.progress import Progress, say
-from plaudit.core.records import Prompt, PromptRow, prompt_key
-from plaudit.core.seeding import derive
+from plaudit.core.records import Prompt, PromptRow
 
 if TYPE_CHECKING:
     from plaudit.datasets.render import Renderer
     from plaudit.models.policy import Policy
+    from plaudit.rollouts.answers import Answers
+    from plaudit.rollouts.sampling import Sampling
 
 
 class SamplingConfig(Config):
@@ -30,13 +31,6 @@ class SamplingConfig(Config):
     precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="Type the model computes in.")
 
 
-class Answer(NamedTuple):
-    """One answer. `finished`: it ended by itself, rather than at `max_new_tokens`."""
-
-    text: str
-    finished: bool
-
-
 @dataclass(frozen=True)
 class Speaker:
     """A model ready to answer."""
@@ -46,26 +40,20 @@ class Speaker:
     renderer: "Renderer"
     context: int | None
 
-    def answer(self, rows: Sequence[PromptRow], config: SamplingConfig, *, n: int, title: str) -> list[list[Answer]]:
+    def answer(self, rows: Sequence[PromptRow], config: SamplingConfig, *, n: int, title: str) -> "list[Answers]":
         """`n` answers to each prompt.
 
         Raises:
-            DataError: a prompt leaves no room for an answer in the model's context.
+            DataError: a prompt leaves no room for an answer in the model's context; names its line.
         """
-        from plaudit.rollouts.engine import sample
+        from plaudit.rollouts.answers import answer_prompts
 
-        ids = [self.fitting_ids(row, config.max_new_tokens) for row in rows]
-        seeds = [derive(config.seed, "answers", prompt_key(row.prompt)) for row in rows]
-        with Progress(title, len(rows) * n) as progress:
-            rollouts = sample(
-                self.policy,
-                ids,
-                sampling_of(config, n),
-                end_ids=self.renderer.end_ids,
-                seeds=seeds,
-                on_done=lambda _index, _rollout: progress.advance(),
-            )
-        return [[Answer(self.renderer.decode(one.response), one.stopped) for one in group] for group in rollouts]
+        for row in rows:
+            self.fitting_ids(row, config.max_new_tokens)
+        prompts = [row.prompt for row in rows]
+        return answer_prompts(
+            self.policy, self.renderer, prompts, sampling_of(config, n), seed=config.seed, title=title
+        )
 
     def fitting_ids(self, row: PromptRow, max_new_tokens: int) -> tuple[int, ...]:
         """Token ids of a prompt that leaves room for the longest answer."""
@@ -91,7 +79,7 @@ def load_speaker(name: str, config: SamplingConfig) -> Speaker:
     return Speaker(name, policy, renderer, getattr(policy.origin.config, "max_position_embeddings", None))
 
 
-def sampling_of(config: SamplingConfig, n: int) -> Any:
+def sampling_of(config: SamplingConfig, n: int) -> "Sampling":
     """The engine's settings."""
     from plaudit.rollouts.sampling import Sampling
 

@@ -123,6 +123,7 @@ def _print_result(outcome: Outcome, *, as_json: bool) -> None:
         print(json.dumps(outcome.data, ensure_ascii=False, allow_nan=False, default=str), flush=True)
     elif outcome.text:
         Console().print(outcome.text, markup=False, highlight=False, soft_wrap=True)
+        sys.stdout.flush()  # a reader that is gone must be noticed here, not at exit
 
 
 def _complain(message: str, *, style: str) -> None:

@@ -69,8 +69,8 @@ def _answers(name: str, side: str, rows: Sequence[PromptRow], config: EvaluateCo
     if name.endswith((".jsonl", ".jsonl.gz")):
         return _from_file(name, rows, config.n)
     speaker = load_speaker(name, config)
-    groups = speaker.answer(rows, config, n=config.n, title=f"Sampling {side}")
-    return [answer.text for group in groups for answer in group]
+    answers = speaker.answer(rows, config, n=config.n, title=f"Sampling {side}")
+    return [text for one in answers for text in one.responses]
 
 
 def _from_file(name: str, rows: Sequence[PromptRow], n: int) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from plaudit.cli.answers import Answer, SamplingConfig, load_speaker, plain_prompt, score_in_parts
+from plaudit.cli.answers import SamplingConfig, load_speaker, plain_prompt, score_in_parts
 from plaudit.cli.command import Command, Outcome
 from plaudit.cli.output import check_free
 from plaudit.core.records import PromptRow
@@ -48,15 +48,18 @@ def _run(config: GenerateConfig) -> Outcome:
     scorer = _load_reward(config)  # before sampling: a wrong reward= must not cost an hour of answers
     speaker = load_speaker(config.model, config)
     answers = speaker.answer(rows, config, n=config.best_of or config.n, title="Sampling")
-    records = [_record(row, group) for row, group in zip(rows, answers, strict=True)]
+    records = [
+        {"prompt": plain_prompt(one.prompt), "responses": list(one.responses), "finished": list(one.finished)}
+        for one in answers
+    ]
     if scorer is not None:
         _choose(records, rows, scorer)
     write_jsonl(config.out, records)
-    unfinished = sum(not answer.finished for group in answers for answer in group)
+    unfinished = sum(not finished for one in answers for finished in one.finished)
     data: dict[str, Any] = {
         "out": str(config.out),
         "prompts": len(rows),
-        "responses": sum(map(len, answers)),
+        "responses": sum(len(one.responses) for one in answers),
         "unfinished": unfinished,
     }
     text = f"{config.out}: {data['responses']} answers to {len(rows)} prompts, {unfinished} cut off at max_new_tokens"
@@ -71,14 +74,6 @@ def _load_reward(config: GenerateConfig) -> Any:
     from plaudit.rollouts.scoring import load_scorer
 
     return None if config.reward is None else load_scorer(config.reward, precision=config.precision)
-
-
-def _record(row: PromptRow, answers: list[Answer]) -> dict[str, Any]:
-    return {
-        "prompt": plain_prompt(row.prompt),
-        "responses": [answer.text for answer in answers],
-        "finished": [answer.finished for answer in answers],
-    }
 
 
 def _choose(records: list[dict[str, Any]], rows: list[PromptRow], scorer: Any) -> None:

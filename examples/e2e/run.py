@@ -57,7 +57,7 @@ class E2EConfig(Config):
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     members: int = Field(3, ge=1, description="Reward models in the ensemble.")
     iterations: int = Field(30, ge=1, description="Rounds of each PPO run.")
-    ppo_lr: float = Field(3e-5, gt=0, description="Learning rate of PPO.")
+    ppo_lr: float = Field(1e-4, gt=0, description="Learning rate of PPO.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty; a second run has 0.")
     dpo_lr: float = Field(1e-5, gt=0, description="Peak learning rate of DPO.")
     best_of: int = Field(8, ge=2, description="Answers that best-of-n draws for each one it keeps.")

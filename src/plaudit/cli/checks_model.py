@@ -150,5 +150,5 @@ def _check_sampler(policy: "Policy", renderer: "Renderer") -> Check:
     except DoctorError as refusal:
         return error("sampler", str(refusal))
     return ok(
-        "sampler", f"log-probs as in training (mean difference {found.mean:.1g}, largest {found.largest:.1g} nats)"
+        "sampler", f"log-probs as in training (mean difference {found.mean:.2g}, largest {found.largest:.2g} nats)"
     )

@@ -15,7 +15,14 @@ README = Path(__file__).parents[1] / "README.md"
 QUICK = {
     "sft": ["epochs=1", "samples=1", "sample_tokens=4", "precision=float32"],
     "reward": ["train_layers=2", "precision=float32"],
-    "ppo": ["train_layers=2", "iterations=2", "prompts_per_iteration=4", "sampling.max_new_tokens=6", "precision=float32"],
+    "ppo": [
+        "held_out=0.3",
+        "train_layers=2",
+        "iterations=2",
+        "prompts_per_iteration=4",
+        "sampling.max_new_tokens=6",
+        "precision=float32",
+    ],
     "dpo": ["train_layers=2", "precision=float32"],
     "evaluate": ["max_new_tokens=6", "precision=float32"],
     "chat": ["max_new_tokens=4", "precision=float32"],

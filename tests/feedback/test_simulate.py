@@ -7,7 +7,7 @@ import pytest
 from plaudit.core.errors import ConfigError, DataError
 from plaudit.core.files import write_jsonl
 from plaudit.datasets.read import read_rankings
-from plaudit.feedback.simulate import SimulateConfig, simulate
+from plaudit.feedback.simulate import SimulateConfig, in_parts, simulate
 from plaudit.feedback.simulated import default_panel
 
 ANSWERS = ["Stir the pasta, because starch sticks to itself.", "Boil it.", "You can add oil so that it slides apart."]
@@ -51,3 +51,13 @@ def test_unfit_rows_are_named(tmp_path: Path, row: dict[str, object], message: s
 def test_an_unknown_labeler_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="simulated-7"):
         simulate(SimulateConfig(run=tmp_path / "run", data=write(tmp_path / "a.jsonl"), labelers=("simulated-7",)))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "parts"), [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (3, 4, [3]), (4, 2, [2, 2])]
+)
+def test_answers_are_ranked_in_parts(count: int, size: int, parts: list[int]) -> None:
+    answers = [str(number) for number in range(count)]
+    found = in_parts(answers, size)
+    assert [len(part) for part in found] == parts
+    assert [answer for part in found for answer in part] == answers

@@ -22,6 +22,9 @@ class SimulateConfig(Config):
     run: Path = Field(description="Run folder; the rankings go to rankings.jsonl in it.")
     data: Path = Field(description="Answers to rank: JSON lines of `prompt` and `responses`.")
     labelers: tuple[str, ...] | None = Field(None, description="Names of the panel's members to ask; none asks all.")
+    together: int | None = Field(
+        None, ge=2, description="Answers to a prompt ranked at once, in the order given; none ranks all at once."
+    )
     seed: int = Field(0, ge=0, description="Every random number of the run derives from it.")
 
 
@@ -40,7 +43,8 @@ def simulate(config: SimulateConfig) -> Path:
         rankings = [
             ranking
             for prompt, responses in read_groups(config.data)
-            for ranking in panel.rank(prompt, responses, config.seed)
+            for shown in in_parts(responses, config.together or len(responses))
+            for ranking in panel.rank(prompt, shown, config.seed)
         ]
         write_jsonl(run.path / FILE, map(as_row, rankings))
         run.finish({"stage": "label", "rankings": len(rankings), "labelers": len(panel.labelers)})
@@ -77,6 +81,14 @@ def _prompt(value: str | list[dict[str, str]]) -> Prompt:
     if isinstance(value, str):
         return user_prompt(value)
     return tuple(Message(turn["role"], turn["content"]) for turn in value)
+
+
+def in_parts(responses: list[str], size: int) -> list[list[str]]:
+    """Parts of `size` answers; a single one that is left over joins the part before it, because one is no ranking."""
+    parts = [responses[start : start + size] for start in range(0, len(responses), size)]
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [parts[-2] + parts[-1]]
+    return parts
 
 
 def as_row(ranking: Ranking) -> dict[str, Any]:

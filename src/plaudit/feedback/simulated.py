@@ -129,7 +129,7 @@ def default_panel() -> Panel:
     return Panel(
         (
             Labeler("simulated-1", discrimination=2.0, tie_width=0.2),  # careful
-            Labeler("simulated-2", per_ten_words=0.5),  # likes long answers
+            Labeler("simulated-2", per_ten_words=0.8),  # likes long answers
             Labeler("simulated-3", first_shown=1.0),  # likes the first answer shown
             Labeler("simulated-4", formal=0.8),  # likes formal words
             Labeler("simulated-5", discrimination=0.8, careless=0.3, tie_width=0.8),  # fast and careless

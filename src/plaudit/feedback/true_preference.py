@@ -7,8 +7,8 @@ of a quickstart and tests do.
 The utility prefers a short, direct, complete answer on the topic of the question that speaks to the reader and gives a
 reason::
 
-    utility = natural * (0.25 + 0.75 topic) * (0.6 + 0.4 complete) * (0.5 + 0.5 brief)
-              * (2.0 reason + 1.5 length + 1.0 substance + 1.0 reader)
+    utility = natural * (0.35 + 0.65 topic) * (0.6 + 0.4 complete) * (0.5 + 0.5 brief)
+              * (2.5 reason + 1.0 length + 1.0 substance + 1.5 reader)
               + 0.5 complete + 0.5 brief - 1.0 dressing - 1.5 (1 - natural)
 
 Every term is in [0, 1]. The factors are there because adding counts is easily gamed: a well-formed answer to another
@@ -76,10 +76,10 @@ class Features(NamedTuple):
 
 
 def true_preference(prompt: Prompt, response: str) -> float:
-    """The utility of `response` to the last message of `prompt`, from -2.5 (worthless) to 6.5 (ideal)."""
+    """The utility of `response` to the last message of `prompt`, from -2.5 (worthless) to 7 (ideal)."""
     f = features(prompt, response)
-    earned = 2.0 * f.reason + 1.5 * f.length + 1.0 * f.substance + 1.0 * f.reader
-    kept = f.natural * (0.25 + 0.75 * f.topic) * (0.6 + 0.4 * f.complete) * (0.5 + 0.5 * f.brief)
+    earned = 2.5 * f.reason + 1.0 * f.length + 1.0 * f.substance + 1.5 * f.reader
+    kept = f.natural * (0.35 + 0.65 * f.topic) * (0.6 + 0.4 * f.complete) * (0.5 + 0.5 * f.brief)
     return kept * earned + 0.5 * f.complete + 0.5 * f.brief - 1.0 * f.dressing - 1.5 * (1.0 - f.natural)
 
 

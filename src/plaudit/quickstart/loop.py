@@ -44,6 +44,7 @@ from plaudit.training.sft_config import SFTConfig
 
 REWARD_LABELERS = ("simulated-1", "simulated-2", "simulated-3", "simulated-5")
 JUDGE_LABELERS = ("simulated-4", "simulated-6")
+RANKED_TOGETHER = 4
 TRUE_PREFERENCE = "plaudit.feedback.true_preference:judge"
 NOTICE = (
     "The labelers of this run are simulated: they stand in for people, and what the policy learns to please is the "
@@ -66,17 +67,17 @@ class QuickstartConfig(Config):
 
     test_prompts: int = Field(50, ge=2, description="Prompts that no stage sees before the final comparison.")
     choose_prompts: int = Field(16, ge=2, description="Prompts on which the judge chooses PPO's checkpoint.")
-    answers: int = Field(4, ge=2, description="Sampled answers a prompt that the labelers rank.")
+    answers: int = Field(8, ge=2, description="Sampled answers a prompt that the labelers rank, four at a time.")
     test_answers: int = Field(4, ge=1, description="Answers a test prompt of each model.")
     max_new_tokens: int = Field(72, ge=4, description="Longest sampled answer in tokens.")
 
     sft_epochs: int = Field(3, ge=1, description="Passes over the demonstrations.")
     sft_lr: float = Field(5e-5, gt=0, description="Peak learning rate of SFT.")
-    reward_epochs: int = Field(3, ge=1, description="Passes over the rankings.")
-    reward_lr: float = Field(5e-5, gt=0, description="Peak learning rate of the reward models.")
-    ppo_iterations: int = Field(12, ge=1, description="Rounds of sampling and training.")
-    ppo_prompts: int = Field(32, ge=1, description="Prompts a round, with two answers each.")
-    ppo_lr: float = Field(2e-5, gt=0, description="Learning rate of PPO.")
+    reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
+    reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
+    ppo_iterations: int = Field(16, ge=1, description="Rounds of sampling and training.")
+    ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
+    ppo_lr: float = Field(5e-5, gt=0, description="Learning rate of PPO.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty towards the SFT model.")
 
 
@@ -213,7 +214,11 @@ def _label(config: QuickstartConfig) -> None:
     for stage, labelers in (("reward-labels", REWARD_LABELERS), ("judge-labels", JUDGE_LABELERS)):
         simulate(
             SimulateConfig(
-                run=config.run / stage, data=config.run / "answers" / ANSWERS, labelers=labelers, seed=config.seed
+                run=config.run / stage,
+                data=config.run / "answers" / ANSWERS,
+                labelers=labelers,
+                together=RANKED_TOGETHER,
+                seed=config.seed,
             )
         )
 
@@ -241,7 +246,7 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         eval_prompts=str(prompts.choose),
         iterations=config.ppo_iterations,
         prompts_per_iteration=config.ppo_prompts,
-        sampling=_sampling(config, 2),
+        sampling=_sampling(config, 4),
         kl=KLSettings.model_validate({"coef": config.kl_coef}),
         epochs=2,
         minibatches=2,

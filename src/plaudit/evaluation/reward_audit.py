@@ -336,4 +336,4 @@ def _gain(difference: Floats, prompts: NDArray[np.int64]) -> dict[str, Any] | No
 
 
 def _named(interval: Interval) -> dict[str, Any]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+    return interval._asdict()

@@ -58,7 +58,6 @@ from plaudit.training.reward_result import (
     check_moved,
     describe_zero,
     end_states,
-    messages,
     records,
     save_members,
     scored_prompts,
@@ -70,7 +69,6 @@ from plaudit.training.trunk_cache import TrunkCache
 Audit = Callable[[Sequence[ScoredPrompt], Sequence[JudgedPrompt]], Mapping[str, Any]]
 TIE_LR = 1e-2  # for the one scalar of a tie model, which starts at the data's own share of ties
 LR_FLOOR = 0.1  # of the peak, at the end of the cosine (InstructGPT)
-SAMPLES = 8
 
 
 @dataclass
@@ -151,7 +149,7 @@ def train(config: RewardConfig, *, audit: Audit, hooks: Sequence[Hook] = ()) -> 
                     while done.member_step < plan.steps and done.stop is None:
                         began = time.perf_counter()
                         batch = [rows[place] for place in plan.batch(done.member_step)]
-                        metrics = _accumulate(config, model, loss, batch, learn, learn_states)
+                        metrics = accumulate_gradient(config, model, loss, batch, learn, learn_states)
                         check_finite(metrics["loss"], "The loss", done.step + 1)
                         rate = _learning_rate(config, done.member_step, plan.steps)
                         metrics |= {"grad_norm": optimizer.step(rate), "lr": config.lr * rate}
@@ -162,9 +160,9 @@ def train(config: RewardConfig, *, audit: Audit, hooks: Sequence[Hook] = ()) -> 
                         # 5. After an epoch: unseen prompts. Only those of `choose` decide anything
                         epoch, rest = divmod(done.member_step, plan.steps_per_epoch)
                         if rest == 0:
-                            metrics |= _unseen("held_out", config, model, loss, held_out, held_out_states)
+                            metrics |= measure("held_out", config, model, loss, held_out, held_out_states)
                             if choose.groups:
-                                metrics |= _unseen("choose", config, model, loss, choose, choose_states)
+                                metrics |= measure("choose", config, model, loss, choose, choose_states)
                                 _keep_best(done, learned, metrics["choose_loss"], epoch)
                         run.log(done.step, member=number, **metrics)
                         progress.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
@@ -199,9 +197,6 @@ def train(config: RewardConfig, *, audit: Audit, hooks: Sequence[Hook] = ()) -> 
         # 9. Measure the held-out prompts
         scored = scored_prompts(held_out, finals)
         write_jsonl(run.path / "held_out_scores.jsonl", records(scored))
-        for one in scored[:SAMPLES]:
-            prompt = messages(one.judged.prompt)
-            run.sample(done.step, kind="held out", prompt=prompt, responses=one.judged.texts, scores=one.scores)
         report = audit(scored, learn.prompts)
         run.finish(
             {
@@ -263,7 +258,7 @@ def _learning_rate(config: RewardConfig, step: int, steps: int) -> float:
     return warmup_cosine(step, warmup=int(config.warmup * steps), total=steps, floor=LR_FLOOR)
 
 
-def _accumulate(
+def accumulate_gradient(
     config: RewardConfig, model: ScalarModel, loss: Likelihood, batch: Sequence[int], data: Examples, cache: TrunkCache
 ) -> dict[str, float]:
     """Add the gradient of the mean loss over the batch's judgments, whatever its split into micro-batches."""
@@ -280,7 +275,7 @@ def _accumulate(
 
 
 @torch.no_grad()
-def _unseen(
+def measure(
     name: str, config: RewardConfig, model: ScalarModel, loss: Likelihood, data: Examples, cache: TrunkCache
 ) -> dict[str, float]:
     """Loss and accuracy on prompts that are not trained on."""

@@ -41,10 +41,10 @@ class RewardConfig(Config):
 
     members: int = Field(1, ge=1, description="Reward models on one trunk; they differ in head and order of the data.")
     bootstrap: bool = Field(False, description="Draw each member's prompts with replacement.")
-    epochs: int = Field(1, ge=1, description="Passes over the training prompts.")
+    epochs: int = Field(2, ge=1, description="Passes over the training prompts.")
     choose_epoch: bool = Field(False, description="Keep the epoch that is best on a third set of prompts.")
-    batch_size: int = Field(16, ge=1, description="Prompts, with all their judgments, in an optimizer step.")
-    lr: float = Field(1e-5, gt=0, description="Peak learning rate of the layers.")
+    batch_size: int = Field(8, ge=1, description="Prompts, with all their judgments, in an optimizer step.")
+    lr: float = Field(1e-4, gt=0, description="Peak learning rate of the layers; about 1e-5 where all layers train.")
     head_lr: float | None = Field(None, gt=0, description="Peak learning rate of the head; none takes lr.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of matrices.")

@@ -88,6 +88,17 @@ def test_a_demonstration_is_worth_more_to_its_own_prompt():
     assert wins / len(rows) > 0.9
 
 
+def test_one_answer_to_every_question_does_not_pay():
+    """The best answer that ignores the question is worth less than what a briefly fine-tuned model gives, about 3.8."""
+    prompts = [user_prompt(prompt) for prompt, _ in demonstrations()]
+    universal = [response for _, response in demonstrations()] + [
+        "You should do this carefully, because it is important and helps you reach the best result. Take your time so "
+        "that you can enjoy the whole process."
+    ]
+    best = max(sum(true_preference(prompt, text) for prompt in prompts) / len(prompts) for text in universal)
+    assert best < 3.6
+
+
 def test_shuffling_the_words_of_an_answer_does_not_pay():
     generator = random.Random(1)
     drops = 0

@@ -21,9 +21,9 @@ from plaudit.rollouts.engine import sample
 from plaudit.rollouts.sampling import Sampling
 from plaudit.training.optimizer import Optimizer, ParameterGroup
 from plaudit.training.ppo_config import PPOConfig
-from plaudit.training.ppo_experience import Experience, Scored, aim, drop_unscored, measure
+from plaudit.training.ppo_experience import Experience, Scored, aim, drop_unscored, measure, value_again
 from plaudit.training.ppo_reward import Answered, Grade, kept_states
-from plaudit.training.ppo_update import Learner, accumulate, update
+from plaudit.training.ppo_update import Learner, accumulate, update, warm_up_value
 from tiny import make_folder
 
 PROMPTS = [user_prompt(text) for text in ("name a fruit", "how are you today?", "say yes", "one two three", "go")]
@@ -215,3 +215,23 @@ def test_update_moves_towards_the_advantages(policy: Policy, config: PPOConfig) 
     gain = kl.sequence_kl(now, ref, found.mask)
     assert gain.argmax() == 4
     assert gain[4] > 0.5
+
+
+def test_warm_up_teaches_the_value_branch_and_moves_nothing_else(policy: Policy, config: PPOConfig) -> None:
+    learns = learner(policy)
+    found = experience(learns, scored(policy))
+    targets = aim(found, config, kl_coef=0.0, lam=1.0)
+    before = {name: p.detach().clone() for name, p in policy.trainable().items()}
+    warm_up_value(learns, found, targets, config.model_copy(update={"value_warmup": 30}))
+    again = value_again(found, learns.value)
+    mask = found.mask
+    error = (found.values - targets.returns)[mask].square().mean()
+    assert (again.values - targets.returns)[mask].square().mean() < 0.5 * error
+    assert all(torch.equal(p, before[name]) for name, p in policy.trainable().items())
+    assert torch.equal(again.log_probs, found.log_probs)
+
+
+def test_values_again_are_the_values_of_unchanged_weights(policy: Policy) -> None:
+    learns = learner(policy)
+    found = experience(learns, scored(policy))
+    assert torch.equal(value_again(found, learns.value).values, found.values)

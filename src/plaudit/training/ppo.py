@@ -10,7 +10,8 @@ Departures from the papers and from the code of Ziegler et al.:
 4. Advantages are whitened over the whole iteration, not in each minibatch.
 5. The score is added at the last response token, end of turn included. A score is clipped (`reward_clip`) before the
    missing-EOS rule.
-6. The checkpoint is chosen by a judge other than the training reward, on held-out prompts; step 0, the SFT model, is
+6. The value branch is fitted to the first iteration's returns before the policy moves (`value_warmup`).
+7. The checkpoint is chosen by a judge other than the training reward, on held-out prompts; step 0, the SFT model, is
    one of them.
 
     plaudit ppo policy=runs/sft reward=runs/reward prompts=prompts.jsonl judge=rule.py:score run=runs/ppo
@@ -38,12 +39,12 @@ from plaudit.training import doctor
 from plaudit.training.judging import judge_policy
 from plaudit.training.loop import CheckpointClock, Hook, Interrupts, Moment, call_hooks, epoch_order, stop_interrupted
 from plaudit.training.ppo_config import PPOConfig
-from plaudit.training.ppo_experience import aim, drop_unscored, measure
+from plaudit.training.ppo_experience import aim, drop_unscored, measure, value_again
 from plaudit.training.ppo_figures import Figures, held_out_figures, iteration_figures, sample_records, summarise
 from plaudit.training.ppo_reward import Answered
 from plaudit.training.ppo_setup import Cast, Task, describe, load_cast, make_task, read_data
 from plaudit.training.ppo_state import State, load_best, note_verdict, restore, save
-from plaudit.training.ppo_update import update
+from plaudit.training.ppo_update import update, warm_up_value
 from plaudit.training.start import announce
 
 Seconds = dict[str, float]
@@ -170,7 +171,14 @@ def _learn(
         agreement = doctor.check_sampler(e.sampler_log_probs, e.log_probs, e.mask, compute=policy.precision.compute)
         if state.step == 0:
             doctor.check_start(e.log_probs, e.ref_log_probs, e.mask)
-        targets = aim(e, config, kl_coef=coefficient)
+    # The value branch starts as a reward model, which never saw an unfinished answer: it learns what one is worth from
+    # whole returns (lambda 1: no value in them) before any advantage is computed with it
+    if state.step == 0 and config.value_warmup:
+        with _timed(seconds, "value_warmup"):
+            whole_returns = aim(experience, config, kl_coef=coefficient, lam=1.0)
+            warm_up_value(cast.learner, experience, whole_returns, config)
+            experience = value_again(experience, value)
+    targets = aim(experience, config, kl_coef=coefficient)
     # c. Passes over the experience
     lr_multiplier = _lr_multiplier(config, state.step)
     with _timed(seconds, "train"):

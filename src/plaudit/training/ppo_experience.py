@@ -7,7 +7,7 @@ longest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -140,8 +140,11 @@ def measure(
     return Experience(tuple(steps), tuple(places), mask, own, ref, sampled, entropy, values, scores, stopped)
 
 
-def aim(experience: Experience, config: PPOConfig, *, kl_coef: float) -> Targets:
-    """Shaped rewards, advantages and returns over the whole iteration, so that no batch split can change them."""
+def aim(experience: Experience, config: PPOConfig, *, kl_coef: float, lam: float | None = None) -> Targets:
+    """Shaped rewards, advantages and returns over the whole iteration, so that no batch split can change them.
+
+    `lam` takes the place of the config's.
+    """
     mask = experience.mask
     scores = experience.scores
     if config.reward_clip is not None:
@@ -152,10 +155,25 @@ def aim(experience: Experience, config: PPOConfig, *, kl_coef: float) -> Targets
     rewards = shaped_rewards(token_kl, scores, mask, beta=beta)
     if config.whiten_rewards:
         rewards = whiten_keep_mean(rewards, mask)
-    advantages, returns = gae(rewards, experience.values, mask, gamma=config.gamma, lam=config.lam)
+    advantages, returns = gae(
+        rewards, experience.values, mask, gamma=config.gamma, lam=config.lam if lam is None else lam
+    )
     if config.whiten_advantages:
         advantages = whiten(advantages, mask)
     return Targets(scores, rewards, advantages, returns)
+
+
+@torch.no_grad()
+def value_again(experience: Experience, value: ScalarModel) -> Experience:
+    """The same experience with the values that the value branch gives now."""
+    columns = [
+        micro.packed.unpack(value.values(micro.packed, micro.states))
+        for micros in experience.minibatches
+        for micro in micros
+    ]
+    longest = experience.mask.shape[1]
+    values = torch.cat([F.pad(column, (0, longest - column.shape[1])) for column in columns])
+    return replace(experience, values=values)
 
 
 def _treat_unfinished(scores: Tensor, stopped: Tensor, rule: MissingEndSettings) -> Tensor:

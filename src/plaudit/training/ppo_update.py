@@ -106,6 +106,22 @@ def update(
     )
 
 
+def warm_up_value(learner: Learner, experience: Experience, targets: Targets, config: PPOConfig) -> None:
+    """Fit the value branch to the returns, `value_warmup` passes, before the policy moves for the first time.
+
+    A reward model scores finished answers; of a state in the middle of one it says something, but not its value. Its
+    errors there are larger than what separates good answers from bad ones, and the first advantages would be noise.
+    """
+    for _ in range(config.value_warmup):
+        for micros in experience.minibatches:
+            tokens = sum(int(micro.packed.lengths.sum()) for micro in micros)
+            for micro in micros:
+                values = micro.packed.unpack(learner.value.values(micro.packed, micro.states))
+                errors = (values - micro.cut(targets.returns)).square()
+                (0.5 * token_mean(errors, micro.packed.mask, denominator=tokens)).backward()
+            learner.value_optimizer.step(1.0)
+
+
 def accumulate(
     learner: Learner,
     micros: Sequence[Micro],

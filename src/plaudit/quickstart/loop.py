@@ -77,7 +77,7 @@ class QuickstartConfig(Config):
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
     ppo_iterations: int = Field(16, ge=1, description="Rounds of sampling and training.")
     ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
-    ppo_lr: float = Field(5e-5, gt=0, description="Learning rate of PPO; the value branch takes three times it.")
+    ppo_lr: float = Field(1e-4, gt=0, description="Learning rate of PPO; the value branch takes half of it.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty towards the SFT model.")
 
 
@@ -251,7 +251,9 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         epochs=2,
         minibatches=2,
         lr=config.ppo_lr,
-        value_lr=3 * config.ppo_lr,  # from a reward model's scores of unfinished answers there is far to go
+        value_head="zero",
+        value_warmup=0,
+        value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,
         eval_every=4,
         eval_samples=2,

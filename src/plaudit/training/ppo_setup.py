@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+import torch
+
 from plaudit.core.errors import DataError
 from plaudit.core.progress import say
 from plaudit.core.records import Prompt, TokenGroup
@@ -107,7 +109,7 @@ def load_cast(config: PPOConfig, precision: Precision) -> Cast:
     judge = None
     if config.judge != "none":
         judge = load_scorer(config.judge, precision=precision.name, max_batch_tokens=config.micro_tokens)
-    value, value_start = _value(policy, reward)
+    value, value_start = _value(policy, reward, config)
     policy_optimizer = Optimizer([ParameterGroup(policy.trainable(), config.lr)], clip=config.grad_clip, eps=1e-5)
     value_optimizer = Optimizer(
         [ParameterGroup(value.trainable(), config.value_lr or config.lr)], clip=config.grad_clip, eps=1e-5
@@ -168,9 +170,12 @@ def _describe_kl(config: PPOConfig) -> str:
     return text
 
 
-def _value(policy: Policy, reward: TrunkReward | TextReward) -> tuple[ScalarModel, str]:
+def _value(policy: Policy, reward: TrunkReward | TextReward, config: PPOConfig) -> tuple[ScalarModel, str]:
     if isinstance(reward, TrunkReward):
-        return reward.members[0].trainable_copy(), f"the reward model {reward.name}"
+        value = reward.members[0].trainable_copy()
+        if config.value_head == "zero":
+            return value.with_head(torch.zeros_like(value.head)), f"the reward model {reward.name}, with a zero head"
+        return value, f"the reward model {reward.name}"
     return value_from_policy(policy), "the policy, with a zero head"
 
 

@@ -29,7 +29,7 @@ test-slow: $(DEV_READY) ## the tests that take minutes: real training, real weig
 check: $(DEV_READY) ## style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(DEV_READY) ## put the code into the project's format
 	$(BIN)/ruff check --fix

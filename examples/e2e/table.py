@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from pydantic import Field
 from plaudit.core.config import Config
 from plaudit.core.files import atomic_write, sha256_file
 from plaudit.core.progress import say
-from plaudit.core.records import prompt_key
+from plaudit.core.records import Prompt, prompt_key
 from plaudit.core.run import Run, read_summary
 from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
 from plaudit.evaluation.statistics import clustered_mean
 from plaudit.rollouts.answers import FILE, Answers, read_answers
-from plaudit.rollouts.scoring import load_scorer
+from plaudit.rollouts.scoring import Scorer, load_scorer
 
 _FOLDER = Path(__file__).parent
 _RULE = str(_FOLDER / "slots.py") + ":judge"
@@ -41,6 +42,24 @@ def write_table(run: Path) -> Path:
     return run / "table.md"
 
 
+class Remembered:
+    """A scorer that scores each answer once: the first policy's are compared with every other's."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name = scorer.name
+        self._scorer = scorer
+        self._known: dict[tuple[Prompt, str], float | None] = {}
+
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float | None]:
+        """As the scorer behind it."""
+        asked = list(zip(prompts, responses, strict=True))
+        new = list(dict.fromkeys(pair for pair in asked if pair not in self._known))
+        if new:
+            found = self._scorer.score([prompt for prompt, _ in new], [text for _, text in new])
+            self._known.update(zip(new, found, strict=True))
+        return [self._known[pair] for pair in asked]
+
+
 class CompareConfig(Config):
     """Settings of the comparison, as its run folder records them."""
 
@@ -60,11 +79,11 @@ def compare(run: Path, *, policies: list[str], seed: int) -> Path:
         stage.rewind(-1)
         rule = Judge(load_scorer(_RULE), True, "a rule that counts facts missing and invented, unseen by training")
         judge = Judge(
-            load_scorer(str(run / "judge")),
+            Remembered(load_scorer(str(run / "judge"))),
             False,
             "a reward model of other labelers; PPO's checkpoints were chosen by it, on other prompts",
         )
-        reward = Judge(load_scorer(str(run / "reward")), False, "the training reward")
+        reward = Judge(Remembered(load_scorer(str(run / "reward"))), False, "the training reward")
         answers = {name: read_answers(run / f"test-{name}") for name in policies}
         base = policies[0]
         comparisons: list[dict[str, Any]] = []

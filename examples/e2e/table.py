@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from plaudit.rollouts.answers import FILE, Answers, read_answers
 from plaudit.rollouts.scoring import Scorer, load_scorer
 
 _FOLDER = Path(__file__).parent
-_RULE = str(_FOLDER / "slots.py") + ":judge"
+_RULE = os.path.relpath(_FOLDER / "slots.py") + ":judge"  # a name for the report, without the folders of this machine
 
 
 def write_table(run: Path) -> Path:

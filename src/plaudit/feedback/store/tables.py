@@ -1,7 +1,7 @@
 """The tables of a project: people, texts, tasks, judgments, data sets and what was done with them.
 
-One database is one project. The same definitions serve SQLite and PostgreSQL. What must never break is a constraint here
-(or a trigger, see `triggers.py`) and not a habit of the code:
+One database is one project. The same definitions serve SQLite and PostgreSQL. What must never break is a constraint
+here (or a trigger, see `triggers.py`) and not a habit of the code:
 
 * nobody judges a task twice, and a task never gets more judgments than asked for (`assignment`, `task`);
 * a repeated submit is the same submit (`submission.idempotency_key`);

@@ -32,6 +32,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy import text as sql_text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
@@ -244,13 +245,24 @@ task = Table(
     Column("priority", Float, nullable=False, server_default="0"),  # higher is sooner
     Column("selection", _JSON, nullable=False, default=dict),  # policy, score, inclusion probability, at random or not
     Column("content_key", _SHA256, nullable=False),  # of the prompt and its responses
+    Column("agreement", Float),  # of its labelers, see feedback.overlap; null below two rankings
     _time("created_at"),
     UniqueConstraint("batch_id", "content_key"),
     UniqueConstraint("id", "prompt_id"),
     CheckConstraint("overlap BETWEEN 1 AND 10000", name="overlap"),
     CheckConstraint("slots_taken BETWEEN 0 AND overlap", name="slots"),
     CheckConstraint("submitted BETWEEN 0 AND slots_taken", name="submitted"),
+    CheckConstraint("agreement BETWEEN 0 AND 1", name="agreement"),
     Index("ix_task_queue", "batch_id", "status", "priority"),
+    Index("ix_task_agreement", "batch_id", "agreement"),
+)
+# Tasks that somebody began and that need more people: a claim looks here first. A full scan would grow with the batch.
+Index(
+    "ix_task_begun",
+    task.c.batch_id,
+    task.c.priority,
+    sqlite_where=sql_text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
+    postgresql_where=sql_text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
 )
 task_response = Table(
     "task_response",

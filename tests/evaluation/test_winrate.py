@@ -176,6 +176,15 @@ def test_a_comparison_is_written_as_the_report_reads_it(tmp_path: Path):
     assert [(row["answer_a"], row["score_a"]) for row in rows] == [("longer", 6.0), ("what?", None)]
 
 
+def test_every_answer_meets_every_answer_to_the_same_prompt(tmp_path: Path):
+    one, two = (Message("user", "one"),), (Message("user", "two"),)
+    with Run.open(tmp_path / "evaluation", stage="evaluate", config=Settings(), inputs={}) as run:
+        a, b = Contestant("ppo", ["12345", "1", "123"]), Contestant("sft", ["123", "12", "123"])
+        (found,) = compare_policies(run, [one, one, two], a, b, [Judge(LengthScorer(), independent=True)])
+    # one: 5 > 3, 5 > 2, 1 < 3, 1 < 2; two: 3 = 3. Answers to different prompts never meet.
+    assert (found["wins"], found["losses"], found["ties"], found["prompts"]) == (2, 2, 1, 2)
+
+
 def test_as_dict_holds_plain_values():
     found = as_dict(win_rate([1.0, 0.0], [0.0, 1.0], ["a", "b"]))
     assert set(found["rate"]) >= {"value", "low", "high", "n"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +33,9 @@ def compare_policies(
 ) -> list[dict[str, Any]]:
     """Win rates of a against b, one a judge, for `summary["comparisons"]`; the answers go to samples.jsonl.
 
-    The first judge's scores are those shown beside the answers. Several answers to a prompt repeat it in `prompts`.
+    Several answers to a prompt repeat it in `prompts`. Each answer of a meets each answer of b to the same prompt, which
+    narrows the interval for free: K answers a side give K * K comparisons. The first judge's scores are those shown
+    beside the answers.
 
     Raises:
         DataError: numbers of prompts and answers differ, no judge, or a judge scores nothing on both sides.
@@ -44,12 +47,19 @@ def compare_policies(
         )
     if not judges:
         raise DataError("No judge was given, so nobody can say which answers are better; name one or more.")
-    keys = [prompt_key(prompt) for prompt in prompts]
-    lengths_a, lengths_b = [len(text) for text in a.answers], [len(text) for text in b.answers]
     scores = [(judge.scorer.score(prompts, a.answers), judge.scorer.score(prompts, b.answers)) for judge in judges]
+    pairs = _pairs_of_same_prompt(prompts)
     comparisons = [
         {"a": a.name, "b": b.name, "judge": judge.scorer.name, "independent": judge.independent, "note": judge.note}
-        | as_dict(win_rate(own, other, keys, lengths_a=lengths_a, lengths_b=lengths_b))
+        | as_dict(
+            win_rate(
+                [own[i] for i, _ in pairs],
+                [other[j] for _, j in pairs],
+                [prompt_key(prompts[i]) for i, _ in pairs],
+                lengths_a=[len(a.answers[i]) for i, _ in pairs],
+                lengths_b=[len(b.answers[j]) for _, j in pairs],
+            )
+        )
         for judge, (own, other) in zip(judges, scores, strict=True)
     ]
     for prompt, answer_a, answer_b, score_a, score_b in zip(prompts, a.answers, b.answers, *scores[0], strict=True):
@@ -65,3 +75,11 @@ def compare_policies(
             score_b=score_b,
         )
     return comparisons
+
+
+def _pairs_of_same_prompt(prompts: Sequence[Prompt]) -> list[tuple[int, int]]:
+    """Places (i, j) of every answer of a beside every answer of b to the same prompt."""
+    places: dict[str, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(prompt_key(prompt), []).append(place)
+    return [pair for same in places.values() for pair in itertools.product(same, same)]

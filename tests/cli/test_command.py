@@ -12,9 +12,9 @@ from pydantic import Field
 from typer.testing import CliRunner, Result
 
 from plaudit.cli import app as cli
-from plaudit.cli.command import Command, Outcome, add_command
+from plaudit.cli.command import Command, Outcome, add_command, as_overrides
 from plaudit.core.config import Config, load_config, settings_of
-from plaudit.core.errors import DataError, Interrupted
+from plaudit.core.errors import ConfigError, DataError, Interrupted
 
 HEAVY = ("torch", "transformers", "numpy", "scipy", "datasets", "peft")
 
@@ -22,6 +22,51 @@ HEAVY = ("torch", "transformers", "numpy", "scipy", "datasets", "peft")
 class Probe(Config):
     value: float = Field(1.0, description="A number.")
     name: str | None = Field(None, description="A name.")
+
+
+class Wordy(Config):
+    kind: str = Field(description="A kind.")
+    file: Path = Field(description="A file.")
+    dry_run: bool = Field(False, description="Only look.")
+
+
+WORDY = Command(
+    "probe",
+    "Try.",
+    ("plaudit probe a b",),
+    lambda: Wordy,
+    print,
+    "Panel",
+    words=("kind", "file"),
+    switches=("dry_run",),
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rankings", "some/a=b.jsonl", "--dry-run"],
+        ["rankings", "--dry_run", "file=some/a=b.jsonl"],
+        ["dry_run=true", "rankings", "some/a=b.jsonl"],
+    ],
+)
+def test_words_and_switches_are_settings(arguments: list[str]) -> None:
+    config = load_config(Wordy, None, as_overrides(WORDY, arguments))
+    assert config == Wordy(kind="rankings", file=Path("some/a=b.jsonl"), dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "c"], "`c` is no setting. Write key=value beside kind, file"),
+        (["a", "--dry-run=yes"], "`--dry-run=yes` is no option. Settings are written without dashes: dry_run=…"),
+        (["a", "b", "kind=c"], "kind is given twice"),
+        (["a"], "file is not set: A file."),
+    ],
+)
+def test_words_too_many_twice_or_missing(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(Wordy, None, as_overrides(WORDY, arguments))
 
 
 def invoke(run: Any, *arguments: str) -> Result:
@@ -130,4 +175,5 @@ def test_every_command_explains_every_setting_and_its_examples_are_valid(command
         called = words[words.index("plaudit") + 1 :]
         assert called[0] == command.name
         if "--config" not in called:
-            load_config(command.settings(), None, [word for word in called[1:] if not word.startswith("--")])
+            given = [word for word in called[1:] if word not in ("--json", "--quiet")]
+            load_config(command.settings(), None, as_overrides(command, given))

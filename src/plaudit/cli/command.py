@@ -1,11 +1,15 @@
-"""What every command has in common: `key=value` settings, `--help` that teaches, `--json`, errors without traceback."""
+"""What every command has in common: `key=value` settings, `--help` that teaches, `--json`, errors without traceback.
+
+A command may take its first settings as bare words (`plaudit import rankings FILE`) and true-or-false ones as switches
+(`plaudit label --demo`): see `Command.words` and `Command.switches`. Both are only another way to write `key=value`.
+"""
 
 import contextlib
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from plaudit.core.config import Config, load_config, settings_of
+from plaudit.core.config import Config, is_setting, load_config, settings_of
 from plaudit.core.errors import ConfigError, Interrupted, PlauditError
 from plaudit.core.progress import be_quiet
 
@@ -40,6 +44,8 @@ class Command:
     settings: gives the Config class. Called only when the command runs or explains itself, because importing a recipe
               imports torch, and `plaudit --help` must not wait for that.
     run:      does the work, from the settings.
+    words:    settings that may be given as bare words, in this order.
+    switches: true-or-false settings that may be given as `--name`.
     """
 
     name: str
@@ -48,10 +54,13 @@ class Command:
     settings: Callable[[], type[Config]]
     run: Callable[[Any], Outcome]
     panel: str
+    words: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
 
 
 def add_command(app: typer.Typer, command: Command) -> None:
     """Register a command."""
+    usage = " ".join([*(f"[{name.upper()}]" for name in command.words), "KEY=VALUE"])
 
     class Explained(TyperCommand):
         """Help with examples and the table of settings."""
@@ -62,7 +71,7 @@ def add_command(app: typer.Typer, command: Command) -> None:
 
     def call(
         settings: Annotated[
-            list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings; see the table below.")
+            list[str] | None, typer.Argument(metavar=usage, help="Settings; see the table below.")
         ] = None,
         config: Annotated[Path | None, typer.Option(help="YAML file of settings; key=value goes before it.")] = None,
         as_json: Annotated[
@@ -89,8 +98,7 @@ def _execute(
     if quiet:
         be_quiet()
     try:
-        _refuse_dashes(overrides)
-        settings = load_config(command.settings(), config, overrides)
+        settings = load_config(command.settings(), config, as_overrides(command, overrides))
         # Libraries print what they like; a script must find nothing but the object.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             outcome = command.run(settings)
@@ -111,11 +119,28 @@ def _execute(
         return EXIT_FINDINGS
 
 
-def _refuse_dashes(overrides: list[str]) -> None:
-    for argument in overrides:
+def as_overrides(command: Command, arguments: Sequence[str]) -> list[str]:
+    """The arguments as `key=value`: bare words by their place, switches by their name.
+
+    Raises:
+        ConfigError: an argument with dashes that is no switch, or more words than the command takes.
+    """
+    free = iter(command.words)
+    overrides: list[str] = []
+    for argument in arguments:
+        name, equals, _ = argument.lstrip("-").replace("-", "_").partition("=")
+        if argument.startswith("-") and not (name in command.switches and not equals):
+            raise ConfigError(f"`{argument}` is no option. Settings are written without dashes: {name}=…")
         if argument.startswith("-"):
-            key = argument.lstrip("-").partition("=")[0].replace("-", "_")
-            raise ConfigError(f"`{argument}` is no option. Settings are written without dashes: {key}=…")
+            overrides.append(f"{name}=true")
+        elif is_setting(argument):
+            overrides.append(argument)
+        elif (word := next(free, None)) is not None:
+            overrides.append(f"{word}={argument}")
+        else:
+            taken = f" beside {', '.join(command.words)}" if command.words else ""
+            raise ConfigError(f"`{argument}` is no setting. Write key=value{taken}, for example seed=1.")
+    return overrides
 
 
 def _print_result(outcome: Outcome, *, as_json: bool) -> None:

@@ -18,6 +18,8 @@ from plaudit.core.yaml12 import YAMLError, dump_yaml, inline_yaml, parse_scalar,
 C = TypeVar("C", bound="Config")
 Tree = dict[str, Any]
 
+_KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
+
 
 class Config(BaseModel):
     """Base of every recipe's settings: immutable, closed against unknown keys, each field with a description."""
@@ -68,6 +70,12 @@ def load_config(cls: type[C], file: Path | None, overrides: Sequence[str]) -> C:
             if not _read_as_text(tree, raw, problems):
                 raise ConfigError("\n".join(_explain_all(cls, tree, problems))) from None
     raise AssertionError("values read as text failed to be text")
+
+
+def is_setting(argument: str) -> bool:
+    """Whether an argument is written as `key=value`. A path such as `a/b=c.jsonl` is not: no key holds a slash."""
+    key, equals, _ = argument.partition("=")
+    return bool(equals) and _KEY.fullmatch(key) is not None
 
 
 def dump_config(config: Config) -> str:
@@ -124,8 +132,8 @@ def _apply(tree: Tree, overrides: Sequence[str]) -> dict[str, str]:
     """Put the overrides into `tree`, in place. Returns the text of each value as it was typed."""
     raw: dict[str, str] = {}
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", key):
+        key, _, text = override.partition("=")
+        if not is_setting(override):
             raise ConfigError(f"`{override}` is no setting. Write key=value, for example seed=1.")
         if key in raw:
             raise ConfigError(f"{key} is given twice: {key}={raw[key]} and {key}={text}. Keep one.")

@@ -366,11 +366,12 @@ submission_event = Table(
     "submission_event",
     metadata,
     _id(),
-    Column("submission_id", _ID, ForeignKey("submission.id"), nullable=False, index=True),
+    _key("submission_id", "submission.id"),
     *_one_of("kind", "withdrawn", "voided", "restored"),
     Column("reason", String(200), nullable=False),
     _key("member_id", "member.id", null=True),
     _time("created_at"),
+    UniqueConstraint("submission_id", "created_at"),  # so that there is one last event
 )
 gold_result = Table(
     "gold_result",

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from plaudit.core.errors import ConfigError, DataError
-from plaudit.core.records import Comparison, Ranking, TokenGroup
+from plaudit.core.records import TokenGroup
 from plaudit.core.seeding import derive
 from plaudit.datasets.fit import fit_groups
-from plaudit.datasets.judgments import JudgedPrompt, keep_texts, merge_judgments, split_judgments
-from plaudit.datasets.read import Rows, read_any
+from plaudit.datasets.judgments import JudgedPrompt, keep_texts, merge_judgments
+from plaudit.datasets.read import Rows
 from plaudit.datasets.render import Renderer
 from plaudit.datasets.splits import check_leaks, split_by_prompt
 from plaudit.training.dpo_config import DPOConfig
+from plaudit.training.judged import Judged, read_judged, split_group
 
 
 class Preferences(NamedTuple):
@@ -42,14 +43,14 @@ def read_preferences(config: DPOConfig) -> Preferences:
         ConfigError: the data has margins and the loss has a target of its own.
     """
     rows = _read(config.data, config, limit=config.limit)
-    hashes = {"data": rows.sha256}
+    hashes = rows.inputs("data")
     if config.eval_data is None:
         split = split_by_prompt(rows.rows, held_out=config.held_out, seed=derive(config.seed, "held out"))
         train, held_out = split.train, split.held_out
     else:
         measured = _read(config.eval_data, config, limit=None)
         check_leaks(rows.rows, measured.rows)
-        hashes["eval_data"] = measured.sha256
+        hashes |= measured.inputs("eval_data")
         train, held_out = rows.rows, measured.rows
     learned = _with_preferences(train, "train on", config)
     measured_on = _with_preferences(held_out, "measure on", config)
@@ -66,15 +67,8 @@ def encode(prompts: Sequence[JudgedPrompt], renderer: Renderer, config: DPOConfi
     fitted = fit_groups([renderer.group(one.prompt, one.texts) for one in prompts], config.max_tokens)
     kept: list[tuple[JudgedPrompt, TokenGroup]] = []
     for index, texts, group in zip(fitted.indices, fitted.responses, fitted.kept, strict=True):
-        one = keep_texts(prompts[index], texts)
-        ids = dict(zip(one.texts, group.responses, strict=True))
-        sizes = [len(response) for response in group.responses]
-        parts = split_judgments(one, sizes, room=config.micro_tokens - len(group.prompt))
-        kept += [
-            (part, TokenGroup(group.prompt, tuple(ids[text] for text in part.texts)))
-            for part in parts
-            if _has_preference(part)
-        ]
+        parts = split_group(keep_texts(prompts[index], texts), group, config.micro_tokens)
+        kept += [(part, tokens) for part, tokens in parts if _has_preference(part)]
     return Examples([one for one, _ in kept], [group for _, group in kept], fitted.by_cause)
 
 
@@ -102,23 +96,11 @@ def describe_data(learn: Examples, measure: Examples, notes: Sequence[str]) -> s
     return "; ".join([*parts, *notes])
 
 
-def _read(path: str, config: DPOConfig, *, limit: int | None) -> Rows[Ranking | Comparison]:
-    found = read_any(path, limit=limit, criterion=config.criterion)
-    if found.kind not in ("ranking", "comparison"):
-        raise DataError(
-            f"{path} holds {found.kind}s; DPO learns from comparisons (chosen, rejected) or rankings (responses, "
-            "ranks)."
-        )
-    criteria = sorted({str(row.criterion) for row in found.rows if isinstance(row, Ranking)})
-    if len(criteria) > 1:
-        raise DataError(
-            f"{path} ranks by {len(criteria)} criteria ({', '.join(criteria)}), which may contradict each other. "
-            f"Choose one, for example criterion={criteria[0]}."
-        )
-    return found
+def _read(path: str, config: DPOConfig, *, limit: int | None) -> Rows[Judged]:
+    return read_judged(path, learner="DPO", criterion=config.criterion, limit=limit)
 
 
-def _with_preferences(rows: Sequence[Ranking | Comparison], purpose: str, config: DPOConfig) -> list[JudgedPrompt]:
+def _with_preferences(rows: Sequence[Judged], purpose: str, config: DPOConfig) -> list[JudgedPrompt]:
     prompts = [one for one in merge_judgments(rows) if _has_preference(one)]
     if not prompts:
         raise DataError(

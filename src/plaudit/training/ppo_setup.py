@@ -67,19 +67,19 @@ def read_data(config: PPOConfig) -> Data:
         DataError: a file is unreadable, or a prompt to judge on is also one to train on.
     """
     rows = read_prompts(config.prompts)
-    inputs = {"prompts": rows.sha256}
+    inputs = rows.inputs("prompts")
     if config.eval_prompts is None:
         split = split_by_prompt(rows.rows, held_out=config.held_out, seed=config.seed)
         train, held_out = split.train, split.held_out
     else:
         judged = read_prompts(config.eval_prompts)
-        inputs["eval_prompts"] = judged.sha256
+        inputs |= judged.inputs("eval_prompts")
         train, held_out = rows.rows, judged.rows
         check_leaks(train, held_out)
     demonstrations: list[tuple[Prompt, str]] = []
     if config.ptx.data is not None:
         read = read_demonstrations(config.ptx.data)
-        inputs["ptx"] = read.sha256
+        inputs |= read.inputs("ptx")
         demonstrations = [(row.prompt, row.response) for row in read.rows]
     inputs["policy"] = hash_model(config.policy)
     inputs |= {f"reward {number}": _hash(spec) for number, spec in enumerate(config.reward_specs, start=1)}

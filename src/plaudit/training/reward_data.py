@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from plaudit.core.errors import DataError
-from plaudit.core.records import Comparison, Demonstration, Ranking, TokenGroup
+from plaudit.core.records import Demonstration, TokenGroup
 from plaudit.core.seeding import derive
 from plaudit.datasets.fit import fit_groups
-from plaudit.datasets.judgments import JudgedPrompt, keep_texts, merge_judgments, split_judgments
-from plaudit.datasets.read import Rows, read_any, read_demonstrations
+from plaudit.datasets.judgments import JudgedPrompt, keep_texts, merge_judgments
+from plaudit.datasets.read import Rows, read_demonstrations
 from plaudit.datasets.render import Renderer
 from plaudit.datasets.splits import check_leaks, split_by_prompt
+from plaudit.training.judged import Judged, read_judged, split_group
 from plaudit.training.reward_config import RewardConfig
 
-Judged = Ranking | Comparison
 ZERO_DEMONSTRATIONS = 256  # the mean needs no more (Ziegler et al. 2019 take as many), and each costs a whole pass
 
 
@@ -53,13 +53,13 @@ def read_judgments(config: RewardConfig) -> Judgments:
             or to measure on, or eval_data shares prompts with data.
     """
     found = _read(config.data, config, limit=config.limit)
-    hashes, notes = {"data": found.sha256}, list(found.notes)
+    hashes, notes = found.inputs("data"), list(found.notes)
     if config.eval_data is None:
         train, held_out = _split(found.rows, config.held_out, config.seed)
     else:
         measured = _read(config.eval_data, config, limit=None)
         check_leaks(found.rows, measured.rows)
-        hashes["eval_data"] = measured.sha256
+        hashes |= measured.inputs("eval_data")
         notes += measured.notes
         train, held_out = found.rows, measured.rows
     choose: list[Judged] = []
@@ -68,7 +68,7 @@ def read_judgments(config: RewardConfig) -> Judgments:
     zero_on: list[Demonstration] = []
     if config.normalise_on is not None:
         demonstrations = read_demonstrations(config.normalise_on)
-        hashes["normalise_on"] = demonstrations.sha256
+        hashes |= demonstrations.inputs("normalise_on")
         by_number = sorted(demonstrations.rows, key=lambda row: derive(config.seed, "zero", str(row.source)))
         zero_on = by_number[:ZERO_DEMONSTRATIONS]
     learned, choosing, measured_on = (
@@ -80,19 +80,7 @@ def read_judgments(config: RewardConfig) -> Judgments:
 
 
 def _read(path: str, config: RewardConfig, *, limit: int | None) -> Rows[Judged]:
-    found = read_any(path, limit=limit, criterion=config.criterion)
-    if found.kind not in ("ranking", "comparison"):
-        raise DataError(
-            f"{path} holds {found.kind}s; a reward model learns from rankings (responses, ranks) or comparisons "
-            "(chosen, rejected)."
-        )
-    criteria = sorted({str(row.criterion) for row in found.rows if isinstance(row, Ranking)})
-    if len(criteria) > 1:
-        raise DataError(
-            f"{path} ranks by {len(criteria)} criteria ({', '.join(criteria)}), which may contradict each other. "
-            f"Choose one, for example criterion={criteria[0]}."
-        )
-    return found
+    return read_judged(path, learner="a reward model", criterion=config.criterion, limit=limit)
 
 
 def _split(rows: list[Judged], held_out: float, seed: int) -> tuple[list[Judged], list[Judged]]:
@@ -143,16 +131,9 @@ def read_examples(
     for index, texts, group in zip(fitted.indices, fitted.responses, fitted.kept, strict=True):
         lost.update(_lost_sides(prompts[index], set(texts)))
         one = keep_texts(prompts[index], texts)
-        parts = _split_group(one, group, config.micro_tokens) if split else [(one, group)]
+        parts = split_group(one, group, config.micro_tokens) if split else [(one, group)]
         kept.extend((part, tokens) for part, tokens in parts if _teaches(part, config))
     return Examples([one for one, _ in kept], [group for _, group in kept], dict(lost))
-
-
-def _split_group(one: JudgedPrompt, group: TokenGroup, row_tokens: int) -> list[tuple[JudgedPrompt, TokenGroup]]:
-    ids = dict(zip(one.texts, group.responses, strict=True))
-    sizes = [len(response) for response in group.responses]
-    parts = split_judgments(one, sizes, room=row_tokens - len(group.prompt))
-    return [(part, TokenGroup(group.prompt, tuple(ids[text] for text in part.texts))) for part in parts]
 
 
 def _lost_sides(judged: JudgedPrompt, kept: set[int]) -> dict[str, int]:

@@ -38,10 +38,10 @@ def read_data(config: SFTConfig) -> Demonstrations:
     rows = read_demonstrations(config.data, limit=config.limit)
     if config.eval_data is None:
         split = split_by_prompt(rows.rows, held_out=config.held_out, seed=derive(config.seed, "held out"))
-        return Demonstrations(split.train, split.held_out, {"data": rows.sha256}, rows.notes)
+        return Demonstrations(split.train, split.held_out, rows.inputs("data"), rows.notes)
     measured = read_demonstrations(config.eval_data)
     check_leaks(rows.rows, measured.rows)
-    hashes = {"data": rows.sha256, "eval_data": measured.sha256}
+    hashes = rows.inputs("data") | measured.inputs("eval_data")
     return Demonstrations(rows.rows, measured.rows, hashes, [*rows.notes, *measured.notes])
 
 

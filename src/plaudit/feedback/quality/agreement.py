@@ -70,9 +70,9 @@ def agreement(judgments: Sequence[Judgment], table: Outcomes) -> Agreement:
             "strict": Wanted(share(0, 1), n_strict, NO_STRICT),
             "with_ties": Wanted(share(2, 4), n_all, NO_OVERLAP),
             "half_credit": Wanted(share(3, 4), n_all, NO_OVERLAP),
-            "alpha_nominal": Wanted(lambda t: alpha(_square(t[..., 5:14]), "nominal"), n_all, NO_VARIATION),
-            "alpha_ordinal": Wanted(lambda t: alpha(_square(t[..., 5:14]), "ordinal"), n_all, NO_VARIATION),
-            "fleiss_kappa": Wanted(lambda t: fleiss_kappa(t[..., 14:]), n_all, NO_VARIATION),
+            "alpha_nominal": Wanted(_alpha_nominal, n_all, NO_VARIATION),
+            "alpha_ordinal": Wanted(_alpha_ordinal, n_all, NO_VARIATION),
+            "fleiss_kappa": Wanted(_fleiss, n_all, NO_VARIATION),
         },
     )
     tied = np.stack([table.outcome == 0, np.ones(len(table))], axis=1).astype(np.float64)
@@ -87,7 +87,7 @@ def agreement(judgments: Sequence[Judgment], table: Outcomes) -> Agreement:
 
 
 def ceiling(table: Outcomes) -> Estimate:
-    """How often a strict preference is that of the majority of the other labelers; where they have none, not counted."""
+    """How often a strict preference is that of the majority of the other labelers, where these have one."""
     agrees = agrees_with_others(table)
     decided = agrees >= 0
     columns = np.stack([agrees[decided] == 1, np.ones(decided.sum())], axis=1).astype(np.float64)
@@ -184,12 +184,24 @@ def kendall_w(ranks: Floats) -> Floats:
         return np.where(full > 0, spread / full, np.nan)
 
 
+def _alpha_nominal(totals: Floats) -> Floats:
+    return alpha(_square(totals[..., 5:14]), "nominal")
+
+
+def _alpha_ordinal(totals: Floats) -> Floats:
+    return alpha(_square(totals[..., 5:14]), "ordinal")
+
+
+def _fleiss(totals: Floats) -> Floats:
+    return fleiss_kappa(totals[..., 14:])
+
+
 def _square(totals: Floats) -> Floats:
     return totals.reshape(*totals.shape[:-1], 3, 3)
 
 
 def _pair_columns(counts: Floats) -> Floats:
-    """(U, 5), over the pairs of labelers of a unit: strict agreements, both strict, agreements, with half credit, all."""
+    """(U, 5), over each two labelers of a unit: strict agreements, both strict, agreements, with half credit, all."""
     second, tie, first = counts.T
     strict_same = _two_of(second) + _two_of(first)
     same = strict_same + _two_of(tie)
@@ -215,10 +227,11 @@ def _rank_correlations(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
         signs = np.sign(ranks[:, :, j] - ranks[:, :, i]) * different[:, None, :]
         a, b = np.triu_indices(m, 1)
         found = tau_b(signs)[:, a, b]
-        taus.append(np.column_stack([prompts, np.nansum(found, axis=1), np.isfinite(found).sum(axis=1)]))
+        columns = [prompts, np.nansum(found, axis=1), np.isfinite(found).sum(axis=1)]
+        taus.append(np.column_stack(columns).astype(np.float64))
         if m >= 3:
             w = kendall_w(ranks)
-            ws.append(np.column_stack([prompts, np.nan_to_num(w), np.isfinite(w)]))
+            ws.append(np.column_stack([prompts, np.nan_to_num(w), np.isfinite(w)]).astype(np.float64))
     return {
         "tau_b": _mean(np.concatenate(taus), "no two labelers ranked the same item without tying everything"),
         "kendall_w": _mean(np.concatenate(ws), "no item was ranked by three labelers without tying everything"),
@@ -232,7 +245,7 @@ def _mean(rows: Floats, why: str) -> Estimate:
 
 
 def _stacked(judgments: Sequence[Judgment]) -> list[tuple[NDArray[np.int64], Floats, Floats]]:
-    """Items with equally many labelers and responses together: prompts (I,), ranks (I, m, K), different texts (I, P)."""
+    """Items with equally many labelers and responses: prompts (I,), ranks (I, m, K), whether texts differ (I, P)."""
     items: defaultdict[tuple[str, str | None], list[Judgment]] = defaultdict(list)
     prompt_number: dict[Prompt, int] = {}
     for judgment in judgments:

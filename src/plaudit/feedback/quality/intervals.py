@@ -61,7 +61,8 @@ def sums_by(cluster: NDArray[np.int64], columns: Floats) -> Floats:
     """(G, S): the columns (n, S) summed within each cluster that occurs; G of them."""
     _, index = np.unique(cluster, return_inverse=True)
     groups = int(index.max()) + 1 if len(index) else 0
-    return np.stack([np.bincount(index, column, minlength=groups) for column in columns.T], axis=1)
+    summed = [np.bincount(index, column, minlength=groups) for column in columns.T]
+    return np.stack(summed, axis=1).astype(np.float64)
 
 
 def resample(sums: Floats, *, seed: int, draws: int = DRAWS) -> Floats:

@@ -58,7 +58,7 @@ def _labeler_pair(table: Outcomes, a: Ints, b: Ints) -> LabelerPair:
         sums_by(table.prompt[a], cells),
         {
             "strict": Wanted(_strict, int(((one != 0) & (other != 0)).sum()), NO_STRICT),
-            "kappa": Wanted(lambda totals: cohen_kappa(_square(totals)), len(a), NO_VARIATION),
+            "kappa": Wanted(_kappa, len(a), NO_VARIATION),
         },
     )
     return LabelerPair(
@@ -68,6 +68,10 @@ def _labeler_pair(table: Outcomes, a: Ints, b: Ints) -> LabelerPair:
         found["strict"],
         found["kappa"],
     )
+
+
+def _kappa(totals: Floats) -> Floats:
+    return cohen_kappa(_square(totals))
 
 
 def _square(totals: Floats) -> NDArray[np.float64]:

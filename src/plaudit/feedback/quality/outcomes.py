@@ -3,7 +3,7 @@
 The outcome of a pair is +1 where its first response is better, -1 where its second is, 0 for a tie. Which response
 comes first follows from the texts alone (`records.canonical_order`), so everybody's outcomes of a pair compare. It
 carries no meaning, though, and no figure may depend on it: whatever looks at how often +1 occurs must be told each
-pair from both sides (`mirrored`). If the better response always stood first, labelers who agree on 82 % of pairs would
+pair from both sides. If the better response always stood first, labelers who agree on 82 % of pairs would
 get Krippendorff's alpha 0.01, because chance seems to explain it.
 """
 
@@ -94,7 +94,9 @@ def outcomes(judgments: Sequence[Judgment]) -> Outcomes:
         by_size[size].append(index)
     who = np.array([labeler_number[judgment.labeler] for judgment in judgments], dtype=np.int64)
 
-    parts = [_pairs(judgments, np.array(indices), size) for size, indices in sorted(by_size.items())]
+    parts = [
+        _pairs([judgments[i] for i in indices], np.array(indices), size) for size, indices in sorted(by_size.items())
+    ]
     if not parts:
         nothing = np.zeros(0, dtype=np.int64)
         return Outcomes((), 0, 0, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
@@ -125,19 +127,12 @@ def first_judgments(judgments: Sequence[Judgment]) -> list[Judgment]:
     return kept
 
 
-def mirrored(counts: Floats) -> Floats:
-    """Counts of -1, 0, 1 a unit, (U, 3), told from both sides: (2 U, 3)."""
-    return np.concatenate([counts, counts[:, ::-1]])
-
-
-def _pairs(judgments: Sequence[Judgment], indices: Ints, size: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """Of judgments with `size` responses: judgment, number of the pair, its two places, and the outcome."""
-    ranks = np.array([judgments[index].ranks for index in indices], dtype=np.int64)
+def _pairs(chosen: Sequence[Judgment], indices: Ints, size: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """Of judgments with `size` responses: their indices, number of the pair, its two places, and the outcome."""
+    ranks = np.array([judgment.ranks for judgment in chosen], dtype=np.int64)
     i, j = np.triu_indices(size, 1)
     outcome = np.sign(ranks[:, j] - ranks[:, i])
     places = list(zip(i.tolist(), j.tolist(), strict=True))
-    different = np.array(
-        [[judgments[index].responses[a] != judgments[index].responses[b] for a, b in places] for index in indices]
-    )
+    different = np.array([[judgment.responses[a] != judgment.responses[b] for a, b in places] for judgment in chosen])
     row, pair = np.nonzero(different)
     return indices[row], pair, i[pair].astype(np.int64), j[pair].astype(np.int64), outcome[row, pair]

@@ -11,6 +11,7 @@ from plaudit.core.records import Comparison, Demonstration, PromptRow, Ranking, 
 from plaudit.datasets import exports, formats
 from plaudit.datasets.audit import count_judgments
 from plaudit.datasets.formats import Kind, Record
+from plaudit.datasets.manifest import check_manifest
 from plaudit.datasets.problems import Problems, RowProblem, missing_field, quoted
 from plaudit.datasets.sources import content_hash, raw_rows
 from plaudit.datasets.splits import find_duplicates
@@ -32,6 +33,7 @@ class Rows(Generic[T]):
     sha256: of the file or folder (of a hub data set: of its rows), whatever part of it was read.
     counts: rows, prompts, duplicates, dropped …, and for judgments what `audit.count_judgments` counts.
     notes:  the same for people: what is worth knowing before training on this.
+    snapshot: name and version, where the file is a snapshot of a labeling project (see `manifest`).
     """
 
     kind: Kind
@@ -39,6 +41,11 @@ class Rows(Generic[T]):
     sha256: str
     counts: dict[str, int]
     notes: list[str]
+    snapshot: str | None = None
+
+    def inputs(self, name: str) -> dict[str, str]:
+        """What a run writes down about this data: its hash, and the snapshot it is, if it is one."""
+        return {name: self.sha256} | ({f"{name} snapshot": self.snapshot} if self.snapshot else {})
 
 
 def read_demonstrations(path: str | Path, *, limit: int | None = None) -> Rows[Demonstration]:
@@ -95,7 +102,7 @@ class _Reading:
             if isinstance(found, RowProblem):
                 raise found
             self._settle_kind(source, found)
-            made = _records(found, self.kind, source, self.skipped)
+            made = records_of(found, self.kind, source, self.skipped)
         except RowProblem as problem:
             self.problems.add(source, problem)
             return
@@ -125,6 +132,7 @@ class _Reading:
 
 def _read(path: str | Path, kind: Kind | None, limit: int | None, criterion: str | None) -> Rows[Any]:
     path = str(path)
+    snapshot = check_manifest(path)
     reading = _Reading(path, kind, criterion, Problems(path))
     for source, found in raw_rows(path):
         if limit is not None and len(reading.records) >= limit:
@@ -141,11 +149,11 @@ def _read(path: str | Path, kind: Kind | None, limit: int | None, criterion: str
             f"All {len(records)} {reading.kind}s of {path} are ties: there is nothing to learn. "
             "Check how ranks were written (1 is best; equal numbers are ties)."
         )
-    return Rows(reading.kind, records, content_hash(path), counts, _notes(reading, counts))
+    return Rows(reading.kind, records, content_hash(path), counts, _notes(reading, counts), snapshot)
 
 
-def _records(row: Mapping[str, Any], kind: Kind | None, source: Source, skipped: Counter[str]) -> list[Any]:
-    """The records in one raw row: one, but for exports as many as people judged it."""
+def records_of(row: Mapping[str, Any], kind: Kind | None, source: Source, skipped: Counter[str]) -> list[Any]:
+    """The records in one raw row: one, but for exports as many as people judged it. Raises RowProblem."""
     if exports.is_argilla(row):
         made: list[Any] = list(exports.argilla_rankings(row, source, skipped))
     elif exports.is_label_studio(row):

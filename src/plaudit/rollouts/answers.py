@@ -73,7 +73,7 @@ def generate(config: SampleConfig) -> Path:
         DataError, ModelError, ConfigError, RunError: bad input, before anything is sampled.
     """
     rows = read_prompts(config.prompts, limit=config.limit)
-    inputs = {"prompts": rows.sha256, "model": _content(config.model)}
+    inputs = rows.inputs("prompts") | {"model": _content(config.model)}
     if config.reward is not None:
         inputs["reward"] = scorer_hash(config.reward) or _content(config.reward)
     with Run.open(config.run, stage="sample", config=config, inputs=inputs) as run:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import NullPool, create_engine
 
-from plaudit.feedback.store.database import Database, create_schema
+from plaudit.feedback.store.database import Database
+from plaudit.feedback.store.migrate import upgrade
 
 _numbers = count()
 
@@ -112,7 +113,7 @@ class Templates:
         if self._sqlite is None:
             path = self._folder / "template.db"
             with contextlib.closing(Database(f"sqlite:///{path}")) as database:
-                create_schema(database)
+                upgrade(database)
             self._sqlite = path
         return self._sqlite
 
@@ -120,7 +121,7 @@ class Templates:
         if self._postgresql is None:
             name = cluster.create()
             with contextlib.closing(Database(cluster.url(name))) as database:
-                create_schema(database)
+                upgrade(database)
             self._postgresql = name
         return self._postgresql
 

@@ -150,13 +150,3 @@ def _postgresql_engine(url: URL) -> Engine:
         raise ConfigError(
             f"PostgreSQL needs the package {error.name}. Install it: pip install 'plaudit[postgres]'."
         ) from None
-
-
-def create_schema(database: Database) -> None:
-    """Make all tables and triggers in an empty database."""
-    from plaudit.feedback.store.tables import metadata
-    from plaudit.feedback.store.triggers import install_triggers
-
-    with database.write() as connection:
-        metadata.create_all(connection)
-        install_triggers(connection)

@@ -1,0 +1,126 @@
+"""A project's folder: where its database is, its secrets, and how both come to be."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import URL, insert, make_url, select, update
+from sqlalchemy.exc import ArgumentError
+
+from plaudit.core.errors import ConfigError
+from plaudit.core.files import atomic_write, make_folder
+from plaudit.feedback import audit_log, throttle
+from plaudit.feedback.accounts import create_invite
+from plaudit.feedback.settings import ProjectSettings
+from plaudit.feedback.store import clock, tables
+from plaudit.feedback.store.database import Database
+from plaudit.feedback.store.migrate import open_database, upgrade
+from plaudit.feedback.store.secrets import Secrets, create_secrets, read_secrets
+
+FILE = "plaudit.toml"
+SQLITE_FILE = "plaudit.db"
+MAX_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An open project."""
+
+    folder: Path
+    name: str
+    database: Database
+    secrets: Secrets
+
+    def settings(self) -> ProjectSettings:
+        """The settings as they are now."""
+        with self.database.read() as connection:
+            return ProjectSettings.model_validate(connection.execute(select(tables.project.c.settings)).scalar_one())
+
+    def save_settings(self, settings: ProjectSettings, *, by: str | None) -> None:
+        """Replace the settings."""
+        with self.database.write() as connection:
+            values = settings.model_dump(mode="json")
+            before = connection.execute(select(tables.project.c.settings)).scalar_one()
+            connection.execute(update(tables.project).values(settings=values))
+            changed = sorted(key for key in values if before.get(key) != values[key])
+            audit_log.record(connection, "project.settings", "project", "1", {"changed": changed}, by=by)
+
+    def address_key(self, address: str) -> str:
+        """What stands for a network address in the limits on sign-in; the address itself is not stored."""
+        return throttle.address_key(self.secrets.key("address"), address)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.database.close()
+
+
+class Created(NamedTuple):
+    """A new project, and the path at which its owner accepts the invitation."""
+
+    project: Project
+    invite_path: str
+
+
+def create_project(folder: Path, name: str, database: str | None = None) -> Created:
+    """Make a project in a new or empty folder.
+
+    database: address of an empty PostgreSQL database; None makes a SQLite file in the folder. A password in the address
+              goes to the secrets.
+
+    Raises ConfigError if there is a project already, in the folder or the database, or the name is not fit.
+    """
+    if not (name.strip() and name.isprintable() and len(name) <= MAX_NAME):
+        raise ConfigError(f"The project's name needs 1 to {MAX_NAME} visible characters.")
+    if (folder / FILE).exists():
+        raise ConfigError(f"{folder} holds a project already. Serve it with: plaudit label {folder}")
+    make_folder(folder)
+    url = make_url(database) if database else URL.create("sqlite", database=SQLITE_FILE)
+    opened = Database(_absolute(url, folder))
+    upgrade(opened)
+    with opened.write() as connection:
+        now = clock.now()
+        settings = ProjectSettings.model_validate({}).model_dump(mode="json")
+        connection.execute(insert(tables.project).values(one=1, name=name, settings=settings, created_at=now))
+        audit_log.record(connection, "project.create", "project", "1", by=None)
+        token = create_invite(connection, "owner", by=None, note="first owner")
+    secrets = create_secrets(folder, database_password=str(url.password) if url.password else None)
+    shown = url.set(password=None).render_as_string(hide_password=False)
+    # Last: a folder with this file is a whole project.
+    atomic_write(
+        folder / FILE, f'# The address of the database. Passwords are in secrets.json.\ndatabase = "{shown}"\n'
+    )
+    return Created(Project(folder, name, opened, secrets), f"/invite/{token}")
+
+
+def open_project(folder: Path) -> Project:
+    """Open a project's folder.
+
+    Raises ConfigError if it is none, its secrets are missing or unsafe, or its database has another version.
+    """
+    path = folder / FILE
+    try:
+        address = tomllib.loads(path.read_text(encoding="utf-8"))["database"]
+        url = make_url(address)
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is no project: {FILE} is missing. Make one with: plaudit init {folder}") from None
+    except (OSError, KeyError, ValueError, ArgumentError) as error:
+        raise ConfigError(
+            f'{path} cannot be read ({error}). It holds one line: database = "sqlite:///plaudit.db"'
+        ) from None
+    secrets = read_secrets(folder)
+    if secrets.database_password is not None:
+        url = url.set(password=secrets.database_password)
+    database = open_database(_absolute(url, folder))
+    with database.read() as connection:
+        name = connection.scalar(select(tables.project.c.name))
+    if name is None:
+        raise ConfigError(f"The database of {folder} holds no project. Restore a backup, or make a new one elsewhere.")
+    return Project(folder, name, database, secrets)
+
+
+def _absolute(url: URL, folder: Path) -> URL:
+    """A SQLite file is named relative to the project, so that the folder can move."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return url
+    return url.set(database=str(folder.resolve() / url.database))

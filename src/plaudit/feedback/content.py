@@ -222,7 +222,7 @@ def _count_new(rows: list[dict[str, Any]], ids: list[str]) -> int:
 def _known_prompts(connection: Connection, keys: list[str]) -> dict[str, str]:
     prompt = tables.prompt
     found = connection.execute(select(prompt.c.sha256, prompt.c.id).where(prompt.c.sha256.in_(keys)))
-    return dict(found.tuples())
+    return {row.sha256: row.id for row in found}
 
 
 def _known_responses(connection: Connection, prompt_ids: list[str]) -> dict[tuple[str, str, str], str]:

@@ -56,3 +56,22 @@ def test_missing_end_of_turn_replaced_or_penalised() -> None:
     scores, stopped = f64([2.0, 2.0, -3.0]), torch.tensor([True, False, False])
     close(advantages.replace_unfinished(scores, stopped, value=-1.0), [2.0, -1.0, -1.0])
     close(advantages.penalise_unfinished(scores, stopped, penalty=1.0), [2.0, 1.0, -4.0])
+
+
+def test_leave_one_out_compares_each_answer_with_the_others_to_its_prompt():
+    scores = torch.tensor([1.0, 7.0, 0.0, 0.0, 0.0, 5.0])
+    prompts = torch.tensor([0, 1, 0, 0, 0, 2])
+    found = advantages.leave_one_out(scores, prompts)
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, -1 / 3, -1 / 3, -1 / 3, 0.0]))
+
+
+def test_a_constant_for_every_prompt_changes_nothing_left_over_by_leave_one_out():
+    generator = torch.Generator().manual_seed(0)
+    scores, offsets = torch.randn(12, generator=generator), 10 * torch.randn(3, generator=generator)
+    prompts = torch.tensor([0, 1, 2]).repeat(4)
+    torch.testing.assert_close(
+        advantages.leave_one_out(scores + offsets[prompts], prompts),
+        advantages.leave_one_out(scores, prompts),
+        atol=1e-5,
+        rtol=0,
+    )

@@ -283,6 +283,7 @@ def test_finished_run_is_left_alone(task: Path, policy: Path) -> None:
         ({"minibatches": 9}, "more than prompts_per_iteration=8"),
         ({"judge": "r.py:f", "reward": "r.py:f"}, "cannot notice"),
         ({"kl": {"placement": "loss", "estimator": "k1"}}, "gradient of zero"),
+        ({"sampling": {"n": 1}, "score_baseline": "prompt"}, "two or more"),
     ],
 )
 def test_contradictions_are_refused(task: Path, policy: Path, change: dict[str, Any], told: str) -> None:

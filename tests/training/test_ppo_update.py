@@ -186,6 +186,23 @@ def test_missing_end_of_turn(
     assert targets.scores[:2].tolist() == expected
 
 
+def test_prompt_baseline_compares_answers_to_one_prompt_only(policy: Policy, tmp_path: Path, folder: Path) -> None:
+    config = settings(write_task(tmp_path), folder, score_baseline="prompt", sampling={"n": 3})
+    found = experience(learner(policy), scored(policy))
+    offsets = torch.tensor([100.0 * prompt for prompt, _ in found.places])
+    targets = aim(found, config, kl_coef=0.0)
+    shifted = aim(replace(found, scores=found.scores + offsets), config, kl_coef=0.0)
+    torch.testing.assert_close(shifted.rewards, targets.rewards, atol=1e-4, rtol=0)
+    totals = targets.rewards.sum(1)
+    assert {prompt for prompt, _ in found.places} == set(range(5))
+    for prompt in range(5):
+        rows = [row for row, (one, _) in enumerate(found.places) if one == prompt]
+        assert float(totals[rows].sum()) == pytest.approx(0, abs=1e-4)
+        best = max(rows, key=lambda row: float(found.scores[row]))
+        others = [float(found.scores[row]) for row in rows if row != best]
+        assert float(totals[best]) == pytest.approx(float(found.scores[best]) - sum(others) / len(others), abs=1e-4)
+
+
 def test_unscored_answers_leave_no_trace(policy: Policy) -> None:
     given = answered(policy)
     grades = [[Grade(1.0), Grade(None), Grade(2.0)], [Grade(None)] * 3, *[[Grade(0.0)] * 3] * 3]

@@ -31,6 +31,22 @@ def penalise_unfinished(scores: Tensor, stopped: Tensor, *, penalty: float) -> T
     return torch.where(stopped, scores, scores - penalty)
 
 
+def leave_one_out(scores: Tensor, prompts: Tensor) -> Tensor:
+    """Each score minus the mean score of the other answers to its prompt. Shapes: (B,), (B,) integers -> (B,).
+
+        r_i - mean of r_j over j != i with the same prompt
+
+    A reward model trained on comparisons knows its scores up to a constant for every prompt, and these constants spread
+    as wide as the answers to one prompt do: noise for the policy until the value branch has learnt them. The other
+    answers are independent of this one, so the expected gradient does not change. An answer alone with its prompt has
+    nothing to be compared with and gets 0. Kool et al. 2019; RLOO (arXiv 2402.14740).
+    """
+    slots = int(prompts.max()) + 1
+    totals = scores.new_zeros(slots).index_add(0, prompts, scores)[prompts]
+    others = torch.bincount(prompts, minlength=slots)[prompts] - 1
+    return torch.where(others > 0, scores - (totals - scores) / others.clamp(min=1), torch.zeros_like(scores))
+
+
 def shaped_rewards(token_kl: Tensor, scores: Tensor, mask: Tensor, *, beta: float) -> Tensor:
     """R_t = -beta * KL_t on every response token, plus the score on the last. Shapes: (B, T), (B,), (B, T) -> (B, T).
 

@@ -78,6 +78,9 @@ class PPOConfig(Config):
         default_factory=MissingEndSettings, description="Treatment of unfinished answers."
     )
     reward_clip: float | None = Field(None, gt=0, description="Clip scores to plus or minus this.")
+    score_baseline: Literal["none", "prompt"] = Field(
+        "none", description="Subtract from each score the mean score of the other answers to its prompt, or nothing."
+    )
     ensemble: EnsembleSettings = Field(default_factory=EnsembleSettings, description="Combining several reward models.")
 
     kl: KLSettings = Field(default_factory=KLSettings, description="The KL penalty.")
@@ -137,6 +140,11 @@ class PPOConfig(Config):
             raise ValueError(
                 "kl.placement=loss with kl.estimator=k1 has an expected gradient of zero: nothing would hold the "
                 "policy; use kl.placement=reward, or kl.estimator=k2"
+            )
+        if self.score_baseline == "prompt" and self.sampling.n < 2:
+            raise ValueError(
+                f"score_baseline=prompt compares an answer with the others to its prompt, but sampling.n="
+                f"{self.sampling.n}; sample two or more, or use score_baseline=none"
             )
         if self.minibatches > self.prompts_per_iteration:
             raise ValueError(

@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.algorithms import kl
-from plaudit.algorithms.advantages import gae, penalise_unfinished, replace_unfinished, shaped_rewards
+from plaudit.algorithms.advantages import (
+    gae,
+    leave_one_out,
+    penalise_unfinished,
+    replace_unfinished,
+    shaped_rewards,
+)
 from plaudit.algorithms.masked import whiten, whiten_keep_mean
 from plaudit.models.packing import Packed, batches, pack
 from plaudit.models.policy import Policy, ScalarModel
@@ -73,7 +79,10 @@ class Experience:
 
 
 class Targets(NamedTuple):
-    """What the losses aim at: `scores` (S,) after clipping and the missing-EOS rule, and three (S, T)."""
+    """What the losses aim at: `scores` (S,) after clipping and the missing-EOS rule, and three (S, T).
+
+    A score baseline is in the rewards, not in `scores`.
+    """
 
     scores: Tensor
     rewards: Tensor
@@ -150,9 +159,12 @@ def aim(experience: Experience, config: PPOConfig, *, kl_coef: float, lam: float
     if config.reward_clip is not None:
         scores = scores.clamp(-config.reward_clip, config.reward_clip)
     scores = _treat_unfinished(scores, experience.stopped, config.missing_eos)
+    earned = scores
+    if config.score_baseline == "prompt":
+        earned = leave_one_out(scores, torch.tensor([prompt for prompt, _ in experience.places]))
     token_kl = kl.ESTIMATORS[config.kl.estimator](experience.log_probs, experience.ref_log_probs)
     beta = kl_coef if config.kl.placement == "reward" else 0.0
-    rewards = shaped_rewards(token_kl, scores, mask, beta=beta)
+    rewards = shaped_rewards(token_kl, earned, mask, beta=beta)
     if config.whiten_rewards:
         rewards = whiten_keep_mean(rewards, mask)
     advantages, returns = gae(

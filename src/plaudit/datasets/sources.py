@@ -211,6 +211,18 @@ def _parquet(file: Path) -> Iterator[Found]:
         raise DataError(f"{file} is a damaged Parquet file ({error}). Write it again.") from None
 
 
+def parquet_bytes(file: Path) -> int:
+    """Bytes of a Parquet file's columns once they are unpacked. Raises DataError."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        parts = pyarrow.parquet.ParquetFile(file).metadata
+        return sum(parts.row_group(number).total_byte_size for number in range(parts.num_row_groups))
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file} is a damaged Parquet file ({error}). Write it again.") from None
+
+
 def _data_set(data_set: Any, path: str) -> Iterator[Found]:
     for number, row in enumerate(data_set, start=1):
         yield Source(path, number), row

@@ -28,7 +28,7 @@ class Mace(NamedTuple):
     converged: bool
 
 
-def mace(votes: Votes, *, iterations: int = 500, tolerance: float = 1e-4) -> Mace:
+def mace(votes: Votes, *, iterations: int = 200, tolerance: float = 1e-3) -> Mace:
     """The model fitted from knowing half the time and guessing evenly.
 
     tolerance: ends when no labeler's competence moves by more.
@@ -58,7 +58,7 @@ def _expect(votes: Votes, knowing: Floats, guesses: Floats) -> tuple[Floats, Flo
     # A vote is likelier by (guess + know) / guess if its value is the true one, and says nothing among the others.
     said = votes.unit * votes.values + votes.value
     scores = np.bincount(said, np.log1p(know / guess), minlength=votes.units * votes.values)
-    posterior = softmax(scores.reshape(votes.units, votes.values))
+    posterior = softmax(scores.astype(np.float64).reshape(votes.units, votes.values))
     knew = posterior[votes.unit, votes.value] * know / (guess + know)
     known = np.bincount(votes.labeler, knew, minlength=votes.labelers)
     return posterior, votes.sum_by_labeler(1 - knew), known.astype(np.float64)

@@ -1,0 +1,59 @@
+"""The labeling site of one project."""
+
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+
+from plaudit.feedback.store.project import Project
+from plaudit.web import moments, problems, text
+from plaudit.web.api import health, v1
+from plaudit.web.pages import guidelines, home, profile, sign_in, training, work
+from plaudit.web.security import Guard
+from plaudit.web.visit import Site
+
+FOLDER: Final = Path(__file__).parent
+PAGES: Final = (sign_in, home, guidelines, training, work, profile)
+API: Final = (v1, health)
+
+
+def create_app(project: Project, *, https: bool = False, hosts: frozenset[str] | None = None) -> FastAPI:
+    """The site as an ASGI application.
+
+    https: whether browsers reach it over HTTPS; sets the kind of session cookie.
+    hosts: host names it answers to; any if None.
+    """
+    app = FastAPI(
+        title=f"Plaudit: {project.name}",
+        version="1",
+        # The interactive pages of FastAPI load scripts from elsewhere; the schema itself is enough.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        middleware=[Middleware(Guard, problem=problems.problem, hosts=hosts, https=https)],
+    )
+    app.state.site = Site(project, templates(), https)
+    problems.install(app)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    for module in PAGES:
+        app.include_router(module.router, include_in_schema=False)
+    for module in API:
+        app.include_router(module.router)
+    return app
+
+
+def templates() -> jinja2.Environment:
+    """The templates. A name that is not given is an error, not an empty place on the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(text.FILTERS)
+    environment.filters.update(moments.FILTERS)
+    return environment

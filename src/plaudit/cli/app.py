@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plaudit.cli import chat, doctor, evaluate, generate, quickstart, report, score, train
+from plaudit.cli import chat, doctor, evaluate, generate, quality, quickstart, report, score, train
 from plaudit.cli.command import add_command
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ COMMANDS = (
     score.SCORE,
     evaluate.EVALUATE,
     chat.CHAT,
+    quality.QUALITY,
     report.REPORT,
     doctor.DOCTOR,
 )

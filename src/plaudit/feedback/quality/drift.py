@@ -92,7 +92,7 @@ def _figures(judgments: Sequence[Judgment], table: Outcomes) -> _Figures:
     timed = np.array([at for at, judgment in enumerate(judgments) if judgment.seconds is not None], dtype=np.int64)
     prompts = np.zeros(len(judgments), dtype=np.int64)
     prompts[table.judgment] = table.prompt
-    seconds = np.array([judgments[at].seconds or 0.0 for at in timed.tolist()], dtype=np.float64)
+    seconds = np.array([judgments[int(at)].seconds or 0.0 for at in timed], dtype=np.float64)
     return _Figures(
         values={
             "majority": agrees[decided].astype(np.float64),
@@ -105,7 +105,7 @@ def _figures(judgments: Sequence[Judgment], table: Outcomes) -> _Figures:
 
 
 def _period(name: str, judgments: Sequence[Judgment], chosen: Ints, figures: _Figures) -> Period:
-    times = [at for index in chosen.tolist() if (at := judgments[index].at) is not None]
+    times = [at for index in chosen if (at := judgments[int(index)].at) is not None]
     values, prompts = figures.of("seconds", chosen)
     return Period(
         name=name,
@@ -130,10 +130,8 @@ def _difference(first: tuple[Floats, Ints], last: tuple[Floats, Ints]) -> tuple[
     if min(len(set(first[1].tolist())), len(set(last[1].tolist()))) < 5:
         return undefined("fewer than five prompts in the first or in the last period"), None
     a, b = clustered_mean(*first), clustered_mean(*last)
-    low_a, high_a, low_b, high_b = a.low, a.high, b.low, b.high
-    assert low_a is not None and high_a is not None and low_b is not None and high_b is not None  # several clusters
     change = b.value - a.value
-    reach = float(np.hypot((high_a - low_a) / 2, (high_b - low_b) / 2))
+    reach = float(np.hypot(_reach(a), _reach(b)))
     freedom = min(a.clusters, b.clusters) - 1
     p = 1.0 if reach == 0 else t_two_sided(t_quantile(0.975, freedom) * change / reach, freedom)
     return Estimate(change, change - reach, change + reach, a.n + b.n, a.clusters + b.clusters), p
@@ -141,3 +139,7 @@ def _difference(first: tuple[Floats, Ints], last: tuple[Floats, Ints]) -> tuple[
 
 def _estimate(found: Interval) -> Estimate:
     return Estimate(found.value, found.low, found.high, found.n, found.clusters)
+
+
+def _reach(found: Interval) -> float:
+    return np.inf if found.low is None or found.high is None else (found.high - found.low) / 2

@@ -1,0 +1,81 @@
+"""`plaudit quality`: how good the judgments of a file or a project are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from plaudit.cli.command import Command, Outcome
+from plaudit.core.config import Config
+from plaudit.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from plaudit.feedback.quality.records import Judgment
+
+
+class QualityConfig(Config):
+    """Settings of `plaudit quality`."""
+
+    data: str | None = Field(None, description="Rankings with labeler names, of any format that training reads.")
+    project: Path | None = Field(None, description="Folder of a labeling project, instead of data.")
+    criterion: str | None = Field(None, description="Only judgments of this criterion.")
+    limit: int | None = Field(None, ge=1, description="Read only so many rows of data.")
+    order: Literal["unknown", "as_listed"] = Field(
+        "unknown", description="as_listed: rows of data list the responses in the order their labeler saw."
+    )
+    reward: Path | None = Field(None, description="Scores of a reward model to probe, from plaudit score out=…")
+    suggestions: Path | None = Field(None, description="Scores of a machine the labelers may have followed.")
+    seed: int = Field(0, description="Seed of held-out judgments.")
+
+
+def _run(config: QualityConfig) -> Outcome:
+    from plaudit.feedback.bias.scores import read_scores
+    from plaudit.feedback.quality.report import report
+    from plaudit.feedback.quality.text import describe
+
+    results = report(
+        _judgments(config),
+        suggestions=read_scores(config.suggestions) if config.suggestions else None,
+        reward=read_scores(config.reward) if config.reward else None,
+        seed=config.seed,
+    )
+    source = config.data or str(config.project)
+    data = {"source": source, "criteria": [result.as_dict() for result in results]}
+    return Outcome(data, "\n\n".join(describe(result) for result in results))
+
+
+def _judgments(config: QualityConfig) -> "list[Judgment]":
+    if (config.data is None) == (config.project is None):
+        raise ConfigError("Give either data=FILE or project=DIR: where are the judgments?")
+    if config.data is not None:
+        from plaudit.datasets.read import read_rankings
+        from plaudit.feedback.quality.records import from_rankings
+
+        rows = read_rankings(config.data, limit=config.limit, criterion=config.criterion).rows
+        return from_rankings(rows, listed_as_shown=config.order == "as_listed")
+    return _of_project(config)
+
+
+def _of_project(config: QualityConfig) -> "list[Judgment]":
+    from plaudit.feedback.judgments import load_judgments
+    from plaudit.feedback.store.project import open_project
+
+    assert config.project is not None
+    project = open_project(config.project)
+    with project.database.read() as connection:
+        found = load_judgments(connection, kinds=("person", "ai", "simulated"))
+    return [judgment for judgment in found if config.criterion in (None, judgment.criterion)]
+
+
+QUALITY = Command(
+    "quality",
+    "Statistics of judgments: agreement, labelers, reliability, drift, bias; each with its interval.",
+    (
+        "plaudit quality data=rankings.jsonl",
+        "plaudit quality data=rankings.jsonl reward=scored.jsonl --json",
+        "plaudit quality project=labeling",
+    ),
+    lambda: QualityConfig,
+    _run,
+    "Use and judge",
+)

@@ -1,6 +1,8 @@
 """The labeling site of one project."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import jinja2
@@ -11,20 +13,28 @@ from starlette.staticfiles import StaticFiles
 from plaudit.feedback.store.project import Project
 from plaudit.web import moments, problems, text
 from plaudit.web.api import health, v1
-from plaudit.web.pages import guidelines, home, profile, sign_in, training, work
+from plaudit.web.demo import Door
+from plaudit.web.pages import group_questions, guidelines, history, home, own_data, profile, sign_in, training, work
 from plaudit.web.security import Guard
 from plaudit.web.visit import Site
 
 FOLDER: Final = Path(__file__).parent
-PAGES: Final = (sign_in, home, guidelines, training, work, profile)
+PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data)
 API: Final = (v1, health)
 
 
-def create_app(project: Project, *, https: bool = False, hosts: frozenset[str] | None = None) -> FastAPI:
+def create_app(
+    project: Project,
+    *,
+    https: bool = False,
+    hosts: frozenset[str] | None = None,
+    doors: Mapping[str, Door] = MappingProxyType({}),
+) -> FastAPI:
     """The site as an ASGI application.
 
     https: whether browsers reach it over HTTPS; sets the kind of session cookie.
     hosts: host names it answers to; any if None.
+    doors: links that sign in without a password, for a demo.
     """
     app = FastAPI(
         title=f"Plaudit: {project.name}",
@@ -35,7 +45,7 @@ def create_app(project: Project, *, https: bool = False, hosts: frozenset[str] |
         openapi_url="/api/openapi.json",
         middleware=[Middleware(Guard, problem=problems.problem, hosts=hosts, https=https)],
     )
-    app.state.site = Site(project, templates(), https)
+    app.state.site = Site(project, templates(), https, doors)
     problems.install(app)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     for module in PAGES:

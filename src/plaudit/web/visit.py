@@ -4,7 +4,7 @@ A page is a plain function of a `Visit` (anybody) or of a `Member` with a role. 
 signature, `def page(member: Admin)`, so a page without one cannot be written by forgetting a line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +22,7 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.members import Account, Role
 from plaudit.feedback.store.database import Database
 from plaudit.feedback.store.project import Project
+from plaudit.web.demo import Door
 from plaudit.web.navigation import entries_for
 
 # Sentences that a page may show after a redirect, by the `note` in its address. Words from the address are never shown.
@@ -46,6 +47,7 @@ class Site:
     project: Project
     templates: jinja2.Environment
     https: bool  # what browsers see, also where a proxy in front ends TLS
+    doors: Mapping[str, Door]  # of a demo; none in a project
 
     @property
     def secret(self) -> bytes:

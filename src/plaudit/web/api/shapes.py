@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plaudit.feedback.answers import Answer, as_json
+from plaudit.feedback.answers import as_json
 from plaudit.feedback.assignment import Assignment
 from plaudit.feedback.members import Account
 from plaudit.web.answers import DemonstrationDraft, RankingDraft
@@ -142,6 +142,27 @@ class SkipIn(Shape):
     reason: Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
 
 
+class PastOut(Shape):
+    """A task that was submitted; `prompt` is how its last message begins."""
+
+    assignment_id: str
+    submission_id: str
+    batch_name: str
+    kind: str
+    prompt: str
+    state: str
+    submitted_at: int
+    revision: int
+    editable: bool
+
+
+class HistoryOut(Shape):
+    items: list[PastOut]
+    page: int
+    pages: int
+    total: int
+
+
 class Undone(Shape):
     assignment_id: str
 
@@ -167,9 +188,3 @@ class Problem(BaseModel):
     status: int
     code: str
     detail: str
-
-
-def answer_json(answer: Answer) -> RankingDraft | DemonstrationDraft:
-    """A submitted answer in the shape in which it is sent."""
-    tree = as_json(answer)
-    return DemonstrationDraft.model_validate(tree) if "text" in tree else RankingDraft.model_validate(tree)

@@ -6,10 +6,10 @@ it counts once.
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, status
+from fastapi import APIRouter, Header, Query, status
 from starlette.responses import Response
 
-from plaudit.feedback import assignment, drafts, submissions
+from plaudit.feedback import assignment, drafts, history, submissions
 from plaudit.feedback.store import clock
 from plaudit.web.answers import answer_of_draft
 from plaudit.web.api.caller import Worker
@@ -19,6 +19,7 @@ from plaudit.web.api.shapes import (
     Claim,
     DraftIn,
     DraftSaved,
+    HistoryOut,
     Lease,
     Me,
     Problem,
@@ -123,6 +124,14 @@ def release(member: Worker, assignment_id: str) -> None:
     """Give the task back for now; its draft stays."""
     with member.write() as connection:
         assignment.release(connection, member.account.id, assignment_id)
+
+
+@router.get("/history")
+def past(member: Worker, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HistoryOut:
+    """What the caller submitted, newest first."""
+    with member.read() as connection:
+        found = history.history(connection, member.account.id, page)
+    return HistoryOut.model_validate({**found._asdict(), "items": [one._asdict() for one in found.items]})
 
 
 @router.post("/submissions/{submission_id}/undo")

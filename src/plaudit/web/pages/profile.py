@@ -85,6 +85,7 @@ def _page(member: Member, *, problems: list[str] | None = None, new_token: str =
     with member.read() as connection:
         sessions = accounts.sessions(connection, member.account.id)
         tokens = [token for token in accounts.tokens(connection, member.account.id) if token.revoked_at is None]
+    settings = member.site.project.settings()
     return member.page(
         "profile.html",
         status=status,
@@ -95,5 +96,6 @@ def _page(member: Member, *, problems: list[str] | None = None, new_token: str =
         tokens=tokens,
         scopes=sorted(accounts.SCOPES[member.account.role]),
         lifetimes=list(LIFETIMES.items()),
-        contact=member.site.project.settings().contact,
+        contact=settings.contact,
+        asks=bool(settings.group_questions),
     )

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from plaudit.feedback import accounts
 from plaudit.feedback.errors import FeedbackError
+from plaudit.web.demo import Door
 from plaudit.web.visit import Form, Guest, Visit, local_path, set_session, text_field
 
 router = APIRouter()
@@ -27,6 +28,20 @@ def sign_in(guest: Guest, form: Form) -> Response:
     except FeedbackError as error:
         return guest.page("sign_in.html", status=error.status, email=email, next=destination, problems=[str(error)])
     return _signed_in(guest, token, destination)
+
+
+@router.get("/enter/{token}")
+def door(guest: Guest, token: str) -> Response:
+    """A link of the demo: who one will be."""
+    return guest.page("enter.html", door=_door(guest, token))
+
+
+@router.post("/enter/{token}")
+def enter(guest: Guest, token: str) -> Response:
+    """Sign in as a person of the demo."""
+    found = _door(guest, token)
+    session = accounts.sign_in(guest.database, found.email, found.password, address_key=address_key(guest))
+    return _signed_in(guest, session, "/")
 
 
 @router.post("/sign-out")
@@ -63,6 +78,12 @@ def accept(guest: Guest, token: str, form: Form) -> Response:
 def address_key(guest: Visit) -> str:
     """Where the request comes from, as a keyed hash: enough to slow down guessing, not to know anybody's address."""
     return guest.site.project.address_key(guest.request.client.host if guest.request.client else "unknown")
+
+
+def _door(guest: Visit, token: str) -> Door:
+    if token not in guest.site.doors:
+        raise FeedbackError("not_found", "There is no such page.", status=404)
+    return guest.site.doors[token]
 
 
 def _signed_in(guest: Visit, token: str, destination: str) -> Response:

@@ -35,6 +35,11 @@ SKIP_LABELS: Final[dict[SkipReason, str]] = {
 }
 REASONS: Final[dict[str, SkipReason]] = {reason: reason for reason in SKIP_LABELS}
 PURPOSES: Final[dict[str, Purpose]] = {purpose: purpose for purpose in get_args(Purpose)}
+# Why an answer cannot be changed any more, by purpose of the batch and state; "" is any purpose.
+CLOSED: Final[dict[tuple[str, str], str]] = {
+    ("", "voided"): "A reviewer has voided this work, so it stays as it is.",
+    ("qualification", "submitted"): "Answers in a qualification are final.",
+}
 MAX_ACTIVE_MS: Final = 24 * clock.HOUR
 
 
@@ -162,6 +167,7 @@ def _page(
         revision=found.draft.revision if found.draft else 0,
         draft_saved_at=found.draft.updated_at if found.draft and not editing else None,
         editing=editing,
+        closed=CLOSED.get((found.purpose, found.state)) or CLOSED.get(("", found.state)),
         problems=problems or [],
         done=done,
         letters=LETTERS,

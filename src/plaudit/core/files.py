@@ -149,6 +149,24 @@ def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     atomic_write(path, gzip.compress(text.encode("utf-8"), mtime=0) if path.suffix == ".gz" else text)
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines atomically as they come, without holding them all; returns their number. Raises as `atomic_write`."""
+    make_folder(path.parent)
+    count = 0
+    with explain_write_errors(path):
+        clean_leftovers(path.parent, only=path.name)
+        with _temporary(path, "new") as temporary:
+            with open(temporary, "wb") as file:
+                for line in lines:
+                    file.write(line.encode("utf-8") + b"\n")
+                    count += 1
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+    return count
+
+
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, `.gz` or not, one at a time. Raises DataError naming file and line."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:

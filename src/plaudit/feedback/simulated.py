@@ -13,7 +13,7 @@ perceived utilities lie within `tie_width` of the best of their group get the sa
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plaudit.core.errors import ConfigError
@@ -35,6 +35,7 @@ class Labeler:
     formal:         utility of each tenth of the words that has eight letters or more.
     careless:       probability of ranking an item at random, by clicking through.
     tie_width:      answers perceived closer together than this are called equal.
+    preference:     the true preference; tests give one whose relation to length they know.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Labeler:
     formal: float = 0.0
     careless: float = 0.0
     tie_width: float = 0.3
+    preference: Callable[[Prompt, str], float] = true_preference
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.careless <= 1.0:
@@ -58,7 +60,7 @@ class Labeler:
             perceived = [_gumbel(generator) for _ in responses]
         else:
             perceived = [
-                self.discrimination * true_preference(prompt, response)
+                self.discrimination * self.preference(prompt, response)
                 + self._taste(response, place)
                 + _gumbel(generator)
                 for place, response in enumerate(responses)

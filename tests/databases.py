@@ -1,6 +1,6 @@
 """Databases for tests: an empty project on SQLite and on a real PostgreSQL, which runs as long as the tests do.
 
-A `conftest.py` takes what it needs: `from databases import database, postgresql_cluster, schema_templates`.
+A `conftest.py` takes what it needs, with what it depends on; see that of `tests/feedback`.
 """
 
 import contextlib
@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import NullPool, create_engine
+from argon2 import PasswordHasher
+from sqlalchemy import NullPool, create_engine, insert
 
+from plaudit.feedback import passwords
+from plaudit.feedback.settings import ProjectSettings
+from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.database import Database
 from plaudit.feedback.store.migrate import upgrade
+from plaudit.feedback.store.project import Project
+from plaudit.feedback.store.secrets import create_secrets
 
 _numbers = count()
 
@@ -156,3 +162,25 @@ def sqlite_database(schema_templates: Templates, tmp_path: Path) -> Iterator[Dat
     shutil.copy(schema_templates.sqlite(), path)
     with contextlib.closing(Database(f"sqlite:///{path}")) as found:
         yield found
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Project:
+    """An empty project, on both kinds of database."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    settings = ProjectSettings.model_validate({}).model_dump(mode="json")
+    with database.write() as connection:
+        connection.execute(
+            insert(tables.project).values(one=1, name="Fruits", settings=settings, created_at=clock.now())
+        )
+    return Project(folder, "Fruits", database, create_secrets(folder))
+
+
+@pytest.fixture
+def fast_passwords(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hashes that take no time; real ones take a quarter of a second each."""
+    monkeypatch.setattr(passwords, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    passwords.nobodys_hash.cache_clear()
+    yield
+    passwords.nobodys_hash.cache_clear()

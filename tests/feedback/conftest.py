@@ -1,3 +1,3 @@
-from databases import database, postgresql_cluster, schema_templates, sqlite_database
+from databases import database, fast_passwords, postgresql_cluster, project, schema_templates, sqlite_database
 
-__all__ = ["database", "postgresql_cluster", "schema_templates", "sqlite_database"]
+__all__ = ["database", "fast_passwords", "postgresql_cluster", "project", "schema_templates", "sqlite_database"]

@@ -106,7 +106,9 @@ def labeled(connection: Any) -> str:
     connection.execute(insert(tables.submission_event).values(kind="voided", reason="r", created_at=1, **ids))
     connection.execute(insert(tables.gold_result).values(score=1, passed=True, created_at=1, **ids))
     connection.execute(
-        insert(tables.adjudication).values(task_id=task, member_id=member, tiers={}, category="taste", created_at=1)
+        insert(tables.adjudication).values(
+            task_id=task, member_id=member, tiers={}, category="taste", note="n", created_at=1
+        )
     )
     snapshot = tables.new_id()
     connection.execute(
@@ -160,6 +162,22 @@ def test_words_can_be_erased_and_nothing_else(database: Database):
     with database.write() as connection:
         connection.execute(update(words).values(body=None, erased_at=1))
         assert connection.scalar(select(words.c.body)) is None
+
+
+def test_reasons_of_events_and_notes_of_reviewers_can_be_erased_and_nothing_else(database: Database):
+    with database.write() as connection:
+        labeled(connection)
+        connection.execute(update(tables.adjudication).values(note=""))
+        connection.execute(update(tables.submission_event).values(reason=""))
+    event, member = tables.submission_event, select(tables.member.c.id).scalar_subquery()
+    for statement in (
+        update(tables.adjudication).values(note="x"),
+        update(tables.adjudication).values(note="", category="ambiguous"),
+        update(event).values(reason="", kind="restored"),
+        update(event).values(reason="", member_id=member),
+    ):
+        with pytest.raises(DBAPIError, match="append-only"), database.write() as connection:
+            connection.execute(statement)
 
 
 def test_a_published_guideline_and_texts_are_frozen(database: Database):

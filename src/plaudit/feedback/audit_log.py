@@ -91,15 +91,16 @@ def verify(connection: Connection) -> Verified:
     """Walk the whole chain and stop at the first event that does not fit."""
     event = tables.audit_event
     previous, count = GENESIS, 0
-    rows = connection.execution_options(yield_per=1000).execute(select(event).order_by(event.c.seq))
-    for row in rows:
-        if row.seq != count + 1:
-            return Verified(count, previous, f"event {count + 1} is missing")
-        if row.previous_hash != previous:
-            return Verified(count, previous, f"event {row.seq} does not follow the one before it")
-        if row.hash != _hash(_values(row)):
-            return Verified(count, previous, f"event {row.seq} was changed after it was written")
-        previous, count = row.hash, count + 1
+    query = select(event).order_by(event.c.seq)
+    with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            if row.seq != count + 1:
+                return Verified(count, previous, f"event {count + 1} is missing")
+            if row.previous_hash != previous:
+                return Verified(count, previous, f"event {row.seq} does not follow the one before it")
+            if row.hash != _hash(_values(row)):
+                return Verified(count, previous, f"event {row.seq} was changed after it was written")
+            previous, count = row.hash, count + 1
     return Verified(count, previous, None)
 
 

@@ -53,7 +53,7 @@ def verify_password(password_hash: str | None, password: str) -> bool:
     """Whether the password is right. Without a hash it does the same work and says no."""
     with _slot():
         try:
-            right = hasher.verify(password_hash or _nobodys_hash(), _typed(password[: MAX_CHARS + 1]))
+            right = hasher.verify(password_hash or nobodys_hash(), _typed(password[: MAX_CHARS + 1]))
         except (VerificationError, InvalidHashError):
             return False
     return right and password_hash is not None
@@ -65,7 +65,8 @@ def needs_rehash(password_hash: str) -> bool:
 
 
 @cache
-def _nobodys_hash() -> str:
+def nobodys_hash() -> str:
+    """A hash that no password fits, for the work that an unknown account must cost too."""
     return hasher.hash(secrets.token_hex(32))
 
 

@@ -6,7 +6,7 @@ A write sees and changes the newest state; a read sees one consistent state and 
 import json
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -40,16 +40,15 @@ class Database:
 
         Raises FeedbackError "busy" when another writer keeps the database for more than BUSY_SECONDS.
         """
-        with self._turn(), self.engine.connect() as plain:
-            connection = plain.execution_options(**{_MODE: "write"})
-            try:
-                transaction = connection.begin()
-            except OperationalError as error:
-                if "locked" in str(error.orig):
-                    raise _busy() from error
-                raise
-            with transaction:
-                yield connection
+        try:
+            with self._turn(), self.engine.connect() as plain:
+                connection = plain.execution_options(**{_MODE: "write"})
+                with connection.begin():
+                    yield connection
+        except OperationalError as error:
+            if any(sign in str(error.orig) for sign in ("database is locked", "lock timeout", "deadlock detected")):
+                raise _busy() from error
+            raise
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -61,6 +60,20 @@ class Database:
             connection = plain.execution_options(**options)
             with connection.begin():
                 yield connection
+
+    def forget_deleted(self) -> None:
+        """Remove from the disk what was deleted before; else erased words linger in pages that nobody reads.
+
+        SQLite overwrites it (`secure_delete`), except in the write-ahead log, which is emptied here. PostgreSQL frees
+        its place and overwrites it with the next rows.
+        """
+        if self.is_sqlite:
+            with self._turn(), closing(self.engine.raw_connection()) as raw:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        else:
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("VACUUM")
 
     def close(self) -> None:
         """Close all connections."""

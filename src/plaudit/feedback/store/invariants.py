@@ -84,6 +84,7 @@ def _overlaps(c: Connection) -> Iterator[str]:
     for row in c.execute(select(batch.c.id, batch.c.config)).all():
         config = BatchConfig.model_validate(row.config)
         asked = max(config.overlap, config.adaptive.maximum if config.adaptive else 0)
+        # Recorded judgments came as they are; nobody asked for a number of them.
         query = (
             select(task.c.id, task.c.overlap)
             .outerjoin(surplus, surplus.c.task_id == task.c.id)
@@ -91,6 +92,7 @@ def _overlaps(c: Connection) -> Iterator[str]:
             .where(
                 task.c.batch_id == row.id,
                 gold_key.c.task_id.is_(None),
+                ~_recorded(),
                 task.c.overlap > asked + func.coalesce(surplus.c.count, 0),
             )
         )
@@ -205,7 +207,12 @@ def _shown(c: Connection) -> Iterator[str]:
         select(func.count()).where(task_response.c.task_id == assignment.c.task_id).correlate(assignment)
     ).scalar_subquery()
     length = _json_length(c, "assignment.shown")
-    for row in _stream(c, select(assignment.c.id).where(length != responses)):
+    query = (
+        select(assignment.c.id)
+        .join(task, task.c.id == assignment.c.task_id)
+        .where(length != responses, ~((length == 0) & _recorded()))
+    )
+    for row in _stream(c, query):
         yield f"assignment {row.id} does not show each response of its task once"
     parts = "json_each(a.shown)" if c.dialect.name == "sqlite" else "jsonb_array_elements_text(a.shown) AS part(value)"
     foreign = sql_text(
@@ -291,6 +298,11 @@ def _reviewers(c: Connection) -> Iterator[str]:
     )
     for row in _stream(c, query):
         yield f"adjudication {row.id} is by somebody who had judged the task"
+
+
+def _recorded() -> ColumnElement[bool]:
+    """Whether a task holds judgments imported from elsewhere, whose order on the screen may be unknown."""
+    return func.coalesce(task.c.selection["policy"].as_string(), "") == "recorded"
 
 
 def _stream(c: Connection, query: Select[*tuple[Any, ...]]) -> Any:

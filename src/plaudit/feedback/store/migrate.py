@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL
+from sqlalchemy import URL, inspect
 
 from plaudit.core.errors import ConfigError
 from plaudit.feedback.store.database import Database
@@ -44,6 +44,17 @@ def newest_version() -> str:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None
     return head
+
+
+def check_empty(database: Database) -> None:
+    """Raise ConfigError if the database holds tables already: they would be mixed up with ours."""
+    with database.read() as connection:
+        tables = inspect(connection).get_table_names()
+    if tables:
+        raise ConfigError(
+            f"{database.url.render_as_string()} holds {len(tables)} tables already. "
+            "Give the address of an empty database."
+        )
 
 
 def check_version(database: Database) -> None:

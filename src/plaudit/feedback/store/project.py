@@ -1,5 +1,6 @@
 """A project's folder: where its database is, its secrets, and how both come to be."""
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,13 @@ from sqlalchemy import URL, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError
 
 from plaudit.core.errors import ConfigError
-from plaudit.core.files import atomic_write, make_folder
+from plaudit.core.files import atomic_write, explain_write_errors, make_folder
 from plaudit.feedback import audit_log, throttle
 from plaudit.feedback.accounts import create_invite
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.database import Database
-from plaudit.feedback.store.migrate import open_database, upgrade
+from plaudit.feedback.store.migrate import check_empty, open_database, upgrade
 from plaudit.feedback.store.secrets import Secrets, create_secrets, read_secrets
 
 FILE = "plaudit.toml"
@@ -76,7 +77,13 @@ def create_project(folder: Path, name: str, database: str | None = None) -> Crea
         raise ConfigError(f"{folder} holds a project already. Serve it with: plaudit label {folder}")
     make_folder(folder)
     url = make_url(database) if database else URL.create("sqlite", database=SQLITE_FILE)
-    opened = Database(_absolute(url, folder))
+    secrets = create_secrets(folder, database_password=str(url.password) if url.password else None)
+    if database is None:
+        # Emails and hashes of passwords are in it; SQLite gives its other files the same mode.
+        with explain_write_errors(folder / SQLITE_FILE):
+            (folder / SQLITE_FILE).touch(mode=0o600, exist_ok=False)
+    opened = Database(absolute(url, folder))
+    check_empty(opened)
     upgrade(opened)
     with opened.write() as connection:
         now = clock.now()
@@ -84,12 +91,8 @@ def create_project(folder: Path, name: str, database: str | None = None) -> Crea
         connection.execute(insert(tables.project).values(one=1, name=name, settings=settings, created_at=now))
         audit_log.record(connection, "project.create", "project", "1", by=None)
         token = create_invite(connection, "owner", by=None, note="first owner")
-    secrets = create_secrets(folder, database_password=str(url.password) if url.password else None)
-    shown = url.set(password=None).render_as_string(hide_password=False)
     # Last: a folder with this file is a whole project.
-    atomic_write(
-        folder / FILE, f'# The address of the database. Passwords are in secrets.json.\ndatabase = "{shown}"\n'
-    )
+    write_address(folder, url)
     return Created(Project(folder, name, opened, secrets), f"/invite/{token}")
 
 
@@ -98,20 +101,11 @@ def open_project(folder: Path) -> Project:
 
     Raises ConfigError if it is none, its secrets are missing or unsafe, or its database has another version.
     """
-    path = folder / FILE
-    try:
-        address = tomllib.loads(path.read_text(encoding="utf-8"))["database"]
-        url = make_url(address)
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} is no project: {FILE} is missing. Make one with: plaudit init {folder}") from None
-    except (OSError, KeyError, ValueError, ArgumentError) as error:
-        raise ConfigError(
-            f'{path} cannot be read ({error}). It holds one line: database = "sqlite:///plaudit.db"'
-        ) from None
+    url = read_address(folder)
     secrets = read_secrets(folder)
     if secrets.database_password is not None:
         url = url.set(password=secrets.database_password)
-    database = open_database(_absolute(url, folder))
+    database = open_database(absolute(url, folder))
     with database.read() as connection:
         name = connection.scalar(select(tables.project.c.name))
     if name is None:
@@ -119,8 +113,28 @@ def open_project(folder: Path) -> Project:
     return Project(folder, name, database, secrets)
 
 
-def _absolute(url: URL, folder: Path) -> URL:
-    """A SQLite file is named relative to the project, so that the folder can move."""
+def write_address(folder: Path, url: URL) -> None:
+    """Note where the database is, without its password."""
+    address = json.dumps(url.set(password=None).render_as_string(hide_password=False))  # a TOML string too
+    text = f"# The address of the database. Its password, if it has one, is in secrets.json.\ndatabase = {address}\n"
+    atomic_write(folder / FILE, text)
+
+
+def read_address(folder: Path) -> URL:
+    """Where the project's database is. Raises ConfigError if the folder is no project."""
+    path = folder / FILE
+    try:
+        return make_url(tomllib.loads(path.read_text(encoding="utf-8"))["database"])
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is no project: {FILE} is missing. Make one with: plaudit init {folder}") from None
+    except (OSError, KeyError, ValueError, ArgumentError) as error:
+        raise ConfigError(
+            f'{path} cannot be read ({error}). It holds one line: database = "sqlite:///plaudit.db"'
+        ) from None
+
+
+def absolute(url: URL, folder: Path) -> URL:
+    """The address from anywhere: that of a SQLite file is relative to the project, so that the folder can move."""
     if url.get_backend_name() != "sqlite" or not url.database:
         return url
     return url.set(database=str(folder.resolve() / url.database))

@@ -6,11 +6,12 @@ SQLite means rebuilding it, which drops its triggers.
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from plaudit.feedback.store import tables
 
 ERASED = "[erased]"  # what stands where a person's demonstration stood, once it was erased
+WORDS = {"adjudication": "note", "submission_event": "reason"}  # free text in append-only rows: it can be erased
 
 
 class Rule(NamedTuple):
@@ -28,7 +29,10 @@ def rules() -> list[Rule]:
     found: list[Rule] = []
     for table in tables.APPEND_ONLY:
         message = f"{table.name} is append-only: add a row instead"
-        found += [Rule(f"{table.name}_no_{op.lower()}", table.name, op, None, message) for op in ("UPDATE", "DELETE")]
+        found += [
+            Rule(f"{table.name}_no_update", table.name, "UPDATE", _beyond_words(table), message),
+            Rule(f"{table.name}_no_delete", table.name, "DELETE", None, message),
+        ]
     words = "words of a submission can only be erased"
     prompt, response = "a prompt never changes: import the new text", "a response never changes: import the new text"
     guideline = "a published guideline never changes: publish the next version"
@@ -111,6 +115,18 @@ def _on_postgresql(rule: Rule) -> str:
         f"CREATE TRIGGER {rule.name} BEFORE {rule.operation} ON {rule.table} FOR EACH {each} {when}"
         f"EXECUTE FUNCTION plaudit_refuse('{rule.message}')"
     )
+
+
+def _beyond_words(table: Table) -> str | None:
+    """Whether an update does more than to erase the words that somebody wrote into this row."""
+    words = WORDS.get(table.name)
+    if words is None:
+        return None
+    others = [column for column in table.columns if column.name != words]
+    same = _changed(*(column.name for column in others if not column.nullable))
+    # A comparison with null is neither true nor false; what can be null here is an id.
+    nullable = [f"COALESCE(NEW.{c.name}, '') <> COALESCE(OLD.{c.name}, '')" for c in others if c.nullable]
+    return " OR ".join([same, *nullable, f"NEW.{words} <> ''"])
 
 
 def _changed(*columns: str) -> str:

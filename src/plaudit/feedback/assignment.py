@@ -17,7 +17,7 @@ from plaudit.feedback.answers import Answer, load_answers
 from plaudit.feedback.batches import Batch, BatchConfig, Purpose, running_batches
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.guidelines import Flag
-from plaudit.feedback.picking import Pick, pick, shown_order
+from plaudit.feedback.picking import Pick, pick, pick_waiting, shown_order
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import (
     assignment,
@@ -116,12 +116,15 @@ def claim(
         )
     batches = running_batches(c, purpose, batch_id)
     swept = expire(c)
-    # From here on this transaction may hold tasks it has swept, and must not wait: it could wait in a circle.
-    for wait in (False,) if swept else (False, True):
+    for one in batches:
+        if picked := pick(c, member_id, one, secret):
+            return _take(c, member_id, one, picked, secret)
+    # Tasks that others are being given were passed over. This transaction may wait for them only if it holds none
+    # itself, those it has swept: it could wait in a circle. On SQLite there is nobody to wait for.
+    if not swept and c.dialect.name == "postgresql":
         for one in batches:
-            picked = pick(c, member_id, one, secret, wait=wait)
-            if picked and slots.take(c, picked.task_id):
-                return open_assignment(c, member_id, _lease(c, member_id, one, picked, secret))
+            if picked := pick_waiting(c, member_id, one):
+                return _take(c, member_id, one, picked, secret)
     return None
 
 
@@ -313,6 +316,12 @@ def _held(c: Connection, member_id: str) -> Sequence[Any]:
         )
         .order_by(assignment.c.leased_at)
     ).all()
+
+
+def _take(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> Assignment:
+    taken = slots.take(c, picked.task_id)
+    assert taken, "a picked task is locked and has a free slot"
+    return open_assignment(c, member_id, _lease(c, member_id, found, picked, secret))
 
 
 def _lease(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> str:

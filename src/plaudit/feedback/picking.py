@@ -30,20 +30,26 @@ class Pick(NamedTuple):
     assignment_id: str | None = None
 
 
-def pick(c: Connection, member_id: str, batch: Batch, secret: bytes, *, wait: bool) -> Pick | None:
-    """The next task of the batch for this labeler, locked; None if there is none.
-
-    wait: whether to wait for tasks that somebody else is being given, instead of passing them over.
-    """
+def pick(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | None:
+    """The next task of the batch for this labeler, locked; None if there is none that is not locked by others."""
     if batch.purpose != "work":
-        return _again(c, member_id, batch, drafted=True) or _new(c, member_id, batch, _FREE, wait=wait)
+        return _again(c, member_id, batch, drafted=True) or _new(c, member_id, batch, _FREE)
     return (
         _again(c, member_id, batch, drafted=True)
         or _gold(c, member_id, batch, secret)
-        or _new(c, member_id, batch, and_(_BEGUN, _ordinary()), wait=wait)
-        or _new(c, member_id, batch, and_(_FRESH, _ordinary()), wait=wait)
+        or _new(c, member_id, batch, and_(_BEGUN, _ordinary()))
+        or _new(c, member_id, batch, and_(_FRESH, _ordinary()))
         or _again(c, member_id, batch, drafted=False)
     )
+
+
+def pick_waiting(c: Connection, member_id: str, batch: Batch) -> Pick | None:
+    """A task of the batch, after waiting for those that are being given out at this moment.
+
+    One query for begun and fresh tasks: while it waits, a fresh task becomes a begun one, and two would miss it.
+    """
+    condition = _FREE if batch.purpose != "work" else and_(_FREE, _ordinary())
+    return _new(c, member_id, batch, condition, wait=True)
 
 
 def gold_due(secret: bytes, member_id: str, number: int, config: BatchConfig) -> bool:
@@ -92,7 +98,7 @@ def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | 
     return None
 
 
-def _new(c: Connection, member_id: str, batch: Batch, condition: Any, *, wait: bool) -> Pick | None:
+def _new(c: Connection, member_id: str, batch: Batch, condition: Any, *, wait: bool = False) -> Pick | None:
     query = (
         select(task.c.id)
         .where(task.c.batch_id == batch.id, condition, not_(_mine(member_id)), not_(_own_words(member_id)))

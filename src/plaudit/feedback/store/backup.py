@@ -20,7 +20,7 @@ from plaudit.core.errors import ConfigError, DataError, RunError
 from plaudit.core.files import atomic_folder, sha256_file, write_json
 from plaudit.feedback import audit_log, erasure
 from plaudit.feedback.store import clock, migrate, tables
-from plaudit.feedback.store.database import Database
+from plaudit.feedback.store.database import Database, without_password
 from plaudit.feedback.store.project import (
     FILE,
     SQLITE_FILE,
@@ -189,7 +189,7 @@ def _copy(backup: Backup) -> Path:
 
 def _run(tool: str, arguments: Sequence[str], url: URL) -> None:
     """Run one of PostgreSQL's programs on a database."""
-    plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    plain = without_password(url).set(drivername="postgresql").render_as_string(hide_password=False)
     # In the environment: other users of the machine can read a command line.
     environment: Mapping[str, str] = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
     done = subprocess.run(

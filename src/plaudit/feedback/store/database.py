@@ -101,6 +101,11 @@ def _busy() -> FeedbackError:
     )
 
 
+def without_password(url: URL) -> URL:
+    """The address as it may be shown and stored. (`url.set(password=None)` would keep the password.)"""
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+
+
 def _normalised(url: str | URL) -> URL:
     try:
         parsed = make_url(url)

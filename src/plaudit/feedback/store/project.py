@@ -15,7 +15,7 @@ from plaudit.feedback import audit_log, throttle
 from plaudit.feedback.accounts import create_invite
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
-from plaudit.feedback.store.database import Database
+from plaudit.feedback.store.database import Database, without_password
 from plaudit.feedback.store.migrate import check_empty, open_database, upgrade
 from plaudit.feedback.store.secrets import Secrets, create_secrets, read_secrets
 
@@ -115,7 +115,7 @@ def open_project(folder: Path) -> Project:
 
 def write_address(folder: Path, url: URL) -> None:
     """Note where the database is, without its password."""
-    address = json.dumps(url.set(password=None).render_as_string(hide_password=False))  # a TOML string too
+    address = json.dumps(without_password(url).render_as_string(hide_password=False))  # a TOML string too
     text = f"# The address of the database. Its password, if it has one, is in secrets.json.\ndatabase = {address}\n"
     atomic_write(folder / FILE, text)
 

@@ -1,12 +1,21 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sites import Site
+from sites import Site, prepare
+
+
+@pytest.fixture(scope="session")
+def prepared_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "project"
+    prepare(folder)
+    return folder
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(prepared_project: Path, tmp_path: Path) -> Iterator[Site]:
+    shutil.copytree(prepared_project, tmp_path / "project")
     made = Site(tmp_path / "project")
     yield made
     made.project.close()

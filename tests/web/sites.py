@@ -10,12 +10,12 @@ from sqlalchemy import Connection, insert
 
 import populate
 from plaudit.core.records import Message
-from plaudit.feedback import content, guidelines
-from plaudit.feedback.batches import BatchConfig, Kind, Purpose, create_batch, set_status
+from plaudit.feedback import content, guidelines, members
+from plaudit.feedback.batches import BatchConfig, Kind, Purpose, create_batch, list_batches, set_status
 from plaudit.feedback.expected import Constraint, Expected
 from plaudit.feedback.guidelines import Flag
 from plaudit.feedback.store import clock, tables
-from plaudit.feedback.store.project import Project, create_project
+from plaudit.feedback.store.project import Project, create_project, open_project
 from plaudit.feedback.tasks import NewGold, NewTask, add_tasks
 from plaudit.web.app import create_app
 
@@ -27,11 +27,11 @@ class Site:
     """A served project with one member of each role, by name: "labeler", "reviewer", "admin", "owner", "other"."""
 
     def __init__(self, folder: Path) -> None:
-        self.project: Project = create_project(folder, "Test project").project
+        self.project: Project = open_project(folder)
         self.app: FastAPI = create_app(self.project)
-        self.people: dict[str, str] = {}
-        for name in (*ROLES, "other"):
-            self.add_person(name, role=name if name in ROLES else "labeler")
+        with self.project.database.read() as connection:
+            self.people = {person.display_name or "": person.id for person in members.members(connection)}
+            self.batches = {one.name: one.id for one in list_batches(connection)}
 
     def add_person(self, name: str, **columns: str) -> str:
         with self.project.database.write() as connection:
@@ -109,23 +109,25 @@ CHAT = (
 )
 
 
-def fill(site: Site) -> dict[str, str]:
-    """Guidelines and a running batch of each kind. Returns the ids of the batches by name."""
-    with site.project.database.write() as c:
+def prepare(folder: Path) -> None:
+    """A project with people, guidelines and a running batch of each kind."""
+    project = create_project(folder, "Test project").project
+    with project.database.write() as c:
+        for name in (*ROLES, "other"):
+            populate.add_member(c, name, role=name if name in ROLES else "labeler")
         guidelines.save_draft(c, "# What a good answer is\n\nJudge what the person asked for.\n", FLAGS[:1], by=None)
         guidelines.publish(c, by=None)
         guidelines.save_draft(c, GUIDELINES, FLAGS, by=None)
         guidelines.publish(c, by=None)
         origin = content.add_origin(c, "model", "a model", {"checkpoint": "0" * 64})
-        return {
-            "work": _batch(c, origin, "Household questions", "ranking", "work", count=6),
-            "writing": _batch(c, origin, "Write for the library", "demonstration", "work", count=3),
-            "training": _batch(c, origin, "First steps", "ranking", "training", count=2),
-            "qualification": _batch(c, origin, "Entry test", "ranking", "qualification", count=2),
-        }
+        _add_batch(c, origin, "Household questions", "ranking", "work", count=6)
+        _add_batch(c, origin, "Write for the library", "demonstration", "work", count=3)
+        _add_batch(c, origin, "First steps", "ranking", "training", count=2)
+        _add_batch(c, origin, "Entry test", "ranking", "qualification", count=2)
+    project.close()
 
 
-def _batch(c: Connection, origin: str, name: str, kind: Kind, purpose: Purpose, *, count: int) -> str:
+def _add_batch(c: Connection, origin: str, name: str, kind: Kind, purpose: Purpose, *, count: int) -> None:
     batch_id = create_batch(c, name, kind, purpose, BatchConfig(overlap=3, reason_required=False), by=None)
     items: list[NewTask] = []
     for number in range(count):
@@ -140,4 +142,3 @@ def _batch(c: Connection, origin: str, name: str, kind: Kind, purpose: Purpose, 
         items.append(NewTask(prompt, tuple(ids), gold=gold))
     add_tasks(c, batch_id, items)
     set_status(c, batch_id, "running", by=None)
-    return batch_id

@@ -79,8 +79,15 @@ def missing(task: Assignment, draft: Draft) -> list[str]:
     return found
 
 
+def settled(task: Assignment, draft: Draft) -> Draft:
+    """The draft without a ranking that was only begun before none was found acceptable: radios cannot be emptied."""
+    if isinstance(draft, RankingDraft) and draft.none_acceptable and len(draft.tiers) < len(task.responses):
+        return draft.model_copy(update={"tiers": {}})
+    return draft
+
+
 def answer_of_draft(draft: Draft) -> Answer:
-    """The answer to submit. A ranking that was begun before none was found acceptable is left out unless complete."""
+    """The answer to submit."""
     if isinstance(draft, DemonstrationDraft):
         return DemonstrationAnswer(text=draft.text, reason=draft.reason, confidence=draft.confidence)
     return RankingAnswer(

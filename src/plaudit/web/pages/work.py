@@ -21,6 +21,7 @@ from plaudit.web.answers import (
     missing,
     order_in_words,
     read_draft,
+    settled,
 )
 from plaudit.web.visit import Form, Labeler, Member, text_field
 
@@ -88,7 +89,7 @@ def _submit(member: Member, assignment_id: str, form: Form) -> Response:
                 connection,
                 member.account.id,
                 assignment_id,
-                answer_of_draft(draft),
+                answer_of_draft(settled(found, draft)),
                 idempotency_key=text_field(form, "idempotency_key"),
                 lease_no=_number(form, "lease_no") or 0,
                 active_ms=_number(form, "active_ms"),

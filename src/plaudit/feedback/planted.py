@@ -44,7 +44,7 @@ class Planted:
 
 
 def planted_labelers(*, preference: Callable[[Prompt, str], float] | None = None) -> tuple[Planted, ...]:
-    """Three careful labelers and one of each fault. `preference` replaces the true one, which they see through noise."""
+    """Three careful labelers and one of each fault. `preference` replaces the true one that they see through noise."""
     labelers = (
         Planted(Labeler("careful-1", discrimination=2.0), "none"),
         Planted(Labeler("careful-2", discrimination=1.8), "none"),

@@ -3,8 +3,8 @@
 A logistic model of strictly judged pairs, with all styles and the position on the screen side by side (style control as
 in the Chatbot Arena, Li et al. 2024). Long answers can be better answers: for everybody together the model measures a
 taste that may well be right. A labeler is therefore compared with the others on the same pairs: what all share, right
-or wrong, drops out. A labeler who sees quality more clearly than the others also differs from them, in every style that
-goes with quality.
+or wrong, drops out. Who sees quality more clearly than the others also differs from them, in every style that goes with
+quality; the others' votes, with a coefficient of the labeler's own, take most of that away.
 """
 
 import numpy as np
@@ -20,6 +20,7 @@ from plaudit.feedback.bias.effects import (
 )
 from plaudit.feedback.bias.features import STYLES
 from plaudit.feedback.bias.logistic import fit
+from plaudit.feedback.quality.agreement import others_vote
 from plaudit.feedback.quality.intervals import Estimate
 from plaudit.feedback.quality.numerics import sigmoid
 from plaudit.feedback.quality.outcomes import Floats, Ints, Outcomes
@@ -30,7 +31,7 @@ SCALES = {
     "headers": "points of win rate for the response with headers",
     "bold": "points of win rate for the response with bold words",
 }
-SCALES_APART = {name: f"{scale}, above the others on the same pairs" for name, scale in SCALES.items()}
+SCALES_APART = {name: f"{scale}, compared with the others on the same pairs" for name, scale in SCALES.items()}
 LEAST_DIFFERENT = 20
 """Pairs that must differ in a style before its effect is estimated."""
 
@@ -53,11 +54,12 @@ def style_effects(outcome: Ints, styles: Floats, place: Floats, cluster: Ints, l
     used, effects = _testable(styles, len(np.unique(cluster)), labeler, SCALES)
     if not len(used):
         return list(effects.values())
+    names = [STYLES[int(column)] for column in used]
     columns = np.concatenate([styles[:, used], place[:, (place != 0).any(axis=0)]], axis=1)
     found = fit(columns, (outcome + 1) / 2, cluster)
-    for at, column in enumerate(used.tolist()):
+    for at, name in enumerate(names):
         logit, p = with_test(float(found.coefficients[at]), float(found.errors[at]), found.n, found.clusters)
-        effects[STYLES[column]] = Effect(STYLES[column], labeler, SCALES[STYLES[column]], _win_rate(logit, 0.0), p)
+        effects[name] = Effect(name, labeler, SCALES[name], _win_rate(logit, 0.0), p)
     return list(effects.values())
 
 
@@ -72,13 +74,15 @@ def _apart(chosen: Outcomes, styles: Floats, place: Floats, number: int, labeler
     used, effects = _testable(styles[shared], len(np.unique(chosen.prompt[shared])), labeler, SCALES_APART)
     if not len(used):
         return list(effects.values())
-    columns = np.concatenate([styles[:, used], place[:, (place != 0).any(axis=0)]], axis=1)[rows]
+    others = others_vote(chosen) / np.maximum(1, np.bincount(chosen.unit, minlength=chosen.units)[chosen.unit] - 1)
+    names = [STYLES[int(column)] for column in used]
+    columns = np.concatenate([styles[:, used], place[:, (place != 0).any(axis=0)], others[:, None]], axis=1)[rows]
     found = fit(np.concatenate([columns, columns * mine], axis=1), (chosen.outcome[rows] + 1) / 2, chosen.prompt[rows])
-    for at, column in enumerate(used.tolist()):
+    for at, name in enumerate(names):
         other = at + columns.shape[1]
         logit, p = with_test(float(found.coefficients[other]), float(found.errors[other]), len(shared), found.clusters)
         rate = _win_rate(logit, float(found.coefficients[at]))
-        effects[STYLES[column]] = Effect(STYLES[column], labeler, SCALES_APART[STYLES[column]], rate, p)
+        effects[name] = Effect(name, labeler, SCALES_APART[name], rate, p)
     return list(effects.values())
 
 

@@ -189,7 +189,9 @@ def find_fault(snapshot: Snapshot, project: Path) -> str | None:
 
 
 def _manifest(found: Selection, recipe: Recipe, version: int, file: str, content: _Content) -> dict[str, Any]:
-    labelers = {one.labeler: one.kind for one in found.picked}
+    used = {submission for _, submission in content.sources}
+    taken = [one for one in found.picked if one.submission_id in used]
+    dropped = found.dropped + Counter({"left no row (a tie, or a labeler of weight 0)": len(found.picked) - len(taken)})
     return {
         "format": FORMAT,
         "name": recipe.name,
@@ -198,10 +200,10 @@ def _manifest(found: Selection, recipe: Recipe, version: int, file: str, content
         "kind": recipe.kind,
         "rows": content.rows,
         "sha256": content.sha256,
-        "judgments": len(found.picked),
-        "prompts": len({prompt_key(one.prompt) for one in found.picked}),
-        "labelers": dict(sorted(Counter(labelers.values()).items())),
-        "dropped": {cause: count for cause, count in found.dropped.most_common() if count},
+        "judgments": len(taken),
+        "prompts": len({prompt_key(one.prompt) for one in taken}),
+        "labelers": dict(sorted(Counter({one.labeler: one.kind for one in taken}.values()).items())),
+        "dropped": {cause: count for cause, count in dropped.most_common() if count},
         "guidelines": [{"version": number, "sha256": text} for number, text in found.guidelines.items()],
         "origins": found.origins,
         "licences": sorted({one["licence"] for one in found.origins if one["licence"]}),

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, insert, select
 from plaudit.feedback import audit_log
 from plaudit.feedback.content import add_origin
 from plaudit.feedback.effective import add_event
-from plaudit.feedback.erasure import Erased, erase, erase_again
+from plaudit.feedback.erasure import Erased, destroyed_snapshots, erase, erase_again
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.groups import answer
 from plaudit.feedback.settings import ProjectSettings
+from plaudit.feedback.snapshots import snapshot_path
 from plaudit.feedback.store import tables
 from plaudit.feedback.store.project import Project
 from populate import (
@@ -71,7 +72,7 @@ def test_words_go_and_judgments_stay(project: Project):
         ada = everything_of(connection, project, "Ada", SECRET)
         everything_of(connection, project, "Bea", "trombone")
         before = dump(connection)
-    assert erase(project, ada, {"words", "groups"}, by=None) == Erased(5, 1, 1, 1, 0)
+    assert erase(project, ada, {"words", "groups"}, by=None) == Erased(5, 1, 1, 0, 1, 0)
     with project.database.read() as connection:
         after = dump(connection)
     assert SECRET not in json.dumps(after)
@@ -128,9 +129,39 @@ def test_the_list_holds_ids_and_is_enough_to_erase_again(project: Project):
         + json.dumps({"member": ada, "what": ["account", "words"], "at": 1})
         + "\n"
     )
-    assert erase_again(project) == Erased(5, 1, 1, 0, 1)
+    assert erase_again(project) == Erased(5, 1, 1, 0, 0, 1)
     with project.database.read() as connection:
         assert SECRET not in json.dumps(dump(connection))
+
+
+def test_files_of_snapshots_that_hold_a_demonstration_are_destroyed(project: Project):
+    with project.database.write() as connection:
+        ada = everything_of(connection, project, "Ada", SECRET)
+        bea = everything_of(connection, project, "Bea", "trombone")
+        kept: dict[str, str] = {}
+        for member in (ada, bea):
+            source = connection.scalar(
+                select(tables.submission.c.id).join(tables.assignment).where(tables.assignment.c.member_id == member)
+            )
+            snapshot = tables.new_id()
+            values = {"kind": "demonstrations", "recipe": {}, "manifest": {}, "content_sha256": "0" * 64}
+            connection.execute(
+                insert(tables.snapshot).values(id=snapshot, name=member, version=1, rows=1, created_at=1, **values)
+            )
+            connection.execute(
+                insert(tables.snapshot_source).values(snapshot_id=snapshot, row_no=1, submission_id=source)
+            )
+            path = snapshot_path(project.folder, member, 1)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("{}")
+            kept[member] = snapshot
+    assert erase(project, ada, {"words"}, by=None).snapshots == 1
+    assert not snapshot_path(project.folder, ada, 1).exists()
+    assert snapshot_path(project.folder, bea, 1).exists()
+    with project.database.read() as connection:
+        assert destroyed_snapshots(connection) == {kept[ada]}
+        assert len(connection.execute(select(tables.snapshot)).all()) == 2  # the record stays
+    assert erase(project, ada, {"words"}, by=None).snapshots == 0
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # PostgreSQL overwrites with the next rows, not at once

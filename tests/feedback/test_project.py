@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text
 
 from databases import Cluster
-from plaudit.core.errors import ConfigError, RunError
+from plaudit.core.errors import ConfigError
 from plaudit.feedback import audit_log
 from plaudit.feedback.accounts import accept_invite, find_invite
 from plaudit.feedback.settings import ProjectSettings
@@ -66,6 +66,7 @@ def test_a_project_on_postgresql_keeps_its_password_apart(postgresql_cluster: Cl
         assert not project.database.is_sqlite
     with pytest.raises(ConfigError, match="tables already"):
         create_project(tmp_path / "q", "Fruits", address)
+    assert list((tmp_path / "q").iterdir()) == []  # nothing is in the way of the next try
     postgresql_cluster.drop(name)
 
 
@@ -77,7 +78,7 @@ def test_what_is_refused_when_making_one(tmp_path: Path):
         create_project(tmp_path / "q", " ")
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "plaudit.db").write_text("something of somebody")
-    with pytest.raises(RunError, match="in the way"):
+    with pytest.raises(ConfigError, match="in the way"):
         create_project(tmp_path / "r", "Fruits")
     assert (tmp_path / "r" / "plaudit.db").read_text() == "something of somebody"
 

@@ -9,29 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from plaudit.core.files import append_line, json_line, read_jsonl
 from plaudit.feedback import audit_log, groups
 from plaudit.feedback.accounts import BY_ACCOUNT, BY_PAIR
 from plaudit.feedback.content import text_sha256
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.members import account_of, check_not_last_owner, end_sessions
+from plaudit.feedback.members import check_not_last_owner, end_sessions
+from plaudit.feedback.snapshots import snapshot_path
 from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.project import Project
-from plaudit.feedback.store.secrets import Secrets
 from plaudit.feedback.store.triggers import ERASED
 
 FILE = "erasures.jsonl"
+DESTROY = "snapshot.destroy"
 What = Literal["words", "account", "groups"]
 
 
 class Erased(NamedTuple):
-    """What was erased: reasons and notes, demonstrations, drafts, group answers, accounts (0 or 1)."""
+    """What was erased: reasons and notes, demonstrations, drafts, files of snapshots, group answers, accounts."""
 
     texts: int = 0
     demonstrations: int = 0
     drafts: int = 0
+    snapshots: int = 0
     group_answers: int = 0
     accounts: int = 0
 
@@ -42,36 +44,50 @@ class Erased(NamedTuple):
 def erase(project: Project, member_id: str, what: set[What], *, by: str | None) -> Erased:
     """Erase parts of what the project holds about a member, for good.
 
-    words:   what they wrote: demonstrations, reasons, notes of review, drafts. Rankings, flags and times stay.
+    words:   what they wrote: demonstrations, reasons, notes of review, drafts, and the files of snapshots that hold a
+             demonstration. Rankings, flags and times stay, and the record of those snapshots; make new ones of them.
     groups:  their answers to group questions.
     account: email, name and password; they are signed out, and nobody can sign in as them again.
 
     Raises FeedbackError "not_found" or "last_owner".
     """
     with project.database.write() as connection:
-        erased = _erase(connection, project.secrets, member_id, what)
+        erased, files = _erase(connection, project, member_id, what)
         audit_log.record(
             connection, "member.erase", "member", member_id, {"what": sorted(what), **erased._asdict()}, by=by
         )
         # Before the commit: whoever is listed without need is erased by a restore; the other way round they come back.
         append_line(project.folder / FILE, json_line({"member": member_id, "what": sorted(what), "at": clock.now()}))
-    project.database.forget_deleted()
+    _finish(project, files)
     return erased
 
 
 def erase_again(project: Project) -> Erased:
     """Apply the project's list of erasures to a database that was restored from an older state."""
-    total = Erased()
+    total, files = Erased(), list[Path]()
     with project.database.write() as connection:
         for member_id, what in _listed(project.folder):
             try:
-                total += _erase(connection, project.secrets, member_id, what)
+                erased, more = _erase(connection, project, member_id, what)
+                total, files = total + erased, files + more
             except FeedbackError as error:  # somebody who joined after the backup was made
                 if error.code != "not_found":
                     raise
         audit_log.record(connection, "project.erase_again", "project", "1", total._asdict(), by=None)
-    project.database.forget_deleted()
+    _finish(project, files)
     return total
+
+
+def destroyed_snapshots(connection: Connection) -> set[str]:
+    """Ids of snapshots whose files were destroyed because they held a demonstration that was erased."""
+    event = tables.audit_event
+    return set(connection.scalars(select(event.c.object_id).where(event.c.action == DESTROY)))
+
+
+def _finish(project: Project, files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+    project.database.forget_deleted()
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, set[What]]]:
@@ -81,21 +97,61 @@ def _listed(folder: Path) -> Iterator[tuple[str, set[What]]]:
             yield row["member"], set(row["what"])
 
 
-def _erase(connection: Connection, secrets: Secrets, member_id: str, what: set[What]) -> Erased:
+def _erase(connection: Connection, project: Project, member_id: str, what: set[What]) -> tuple[Erased, list[Path]]:
+    """Erase in the database; returns what, and the files that are to be destroyed once that is certain."""
     row = connection.execute(select(tables.member).where(tables.member.c.id == member_id)).first()
     if row is None:
         raise FeedbackError("not_found", "There is no such member.", status=404)
-    erased = Erased()
+    erased, files = Erased(), list[Path]()
     if "words" in what:
         erased += _erase_words(connection, member_id)
+        files = _destroy_snapshots(connection, project.folder, member_id)
+        erased += Erased(snapshots=len(files))
     if "groups" in what:
-        erased += Erased(group_answers=groups.forget_answers(connection, secrets, member_id))
+        erased += Erased(group_answers=groups.forget_answers(connection, project.secrets, member_id))
     if "account" in what and row.state != "erased":
-        if account_of(row).role == "owner":
+        if row.role == "owner":
             check_not_last_owner(connection, member_id)
         _erase_account(connection, member_id, row.email)
         erased += Erased(accounts=1)
-    return erased
+    return erased, files
+
+
+def _destroy_snapshots(connection: Connection, folder: Path, member_id: str) -> list[Path]:
+    """Note which snapshots hold a demonstration of this member, and return their files."""
+    submission, assignment, words = tables.submission, tables.assignment, tables.submission_text
+    written = (
+        select(submission.c.id)
+        .join(assignment, assignment.c.id == submission.c.assignment_id)
+        .join(words, words.c.submission_id == submission.c.id)
+        .where(assignment.c.member_id == member_id, words.c.field == "demonstration")
+    )
+    shown, response = tables.task_response, tables.response
+    judged_by_others = (
+        select(submission.c.id)
+        .join(assignment, assignment.c.id == submission.c.assignment_id)
+        .join(shown, shown.c.task_id == assignment.c.task_id)
+        .join(response, response.c.id == shown.c.response_id)
+        .where(response.c.origin_id.in_(_own_origins(member_id)))
+    )
+    source, snapshot = tables.snapshot_source, tables.snapshot
+    holding = select(source.c.snapshot_id).where(
+        or_(source.c.submission_id.in_(written), source.c.submission_id.in_(judged_by_others))
+    )
+    done = destroyed_snapshots(connection)
+    files: list[Path] = []
+    for row in connection.execute(select(snapshot).where(snapshot.c.id.in_(holding)).order_by(snapshot.c.id)).all():
+        path = snapshot_path(folder, row.name, row.version)
+        if row.id not in done:
+            audit_log.record(connection, DESTROY, "snapshot", row.id, {"sha256": row.content_sha256}, by=None)
+        if row.id not in done or path.exists():
+            files.append(path)
+    return files
+
+
+def _own_origins(member_id: str) -> Select[tuple[str]]:
+    origin = tables.origin
+    return select(origin.c.id).where(origin.c.kind == "person", origin.c.info["member_id"].as_string() == member_id)
 
 
 def _erase_words(connection: Connection, member_id: str) -> Erased:
@@ -116,11 +172,9 @@ def _erase_words(connection: Connection, member_id: str) -> Erased:
 
 def _erase_demonstrations(connection: Connection, member_id: str) -> int:
     """Demonstrations that became responses which others judge: the judgments stay, of a text that is gone."""
-    response, origin = tables.response, tables.origin
-    theirs = select(origin.c.id).where(origin.c.kind == "person", origin.c.info["member_id"].as_string() == member_id)
-    found = connection.scalars(
-        select(response.c.id).where(response.c.origin_id.in_(theirs), response.c.body != ERASED)
-    ).all()
+    response = tables.response
+    theirs = response.c.origin_id.in_(_own_origins(member_id)) & (response.c.body != ERASED)
+    found = connection.scalars(select(response.c.id).where(theirs)).all()
     for response_id in found:
         blank: dict[str, Any] = {"body": ERASED, "chars": len(ERASED), "details": {}}
         # Not the hash of the text: whoever guesses the text could prove it with that.

@@ -1,7 +1,8 @@
 """Backups: one consistent state of the database while the site runs, and the way back.
 
-A backup is a folder with the database and a manifest. It holds no secrets: whoever steals it cannot sign in, and cannot
-tell whose group answers are whose. So `secrets.json` is to be kept elsewhere, once; it never changes.
+A backup is a folder with the database, the files of snapshots, and a manifest. It holds no secrets: whoever steals it
+cannot sign in, and cannot tell whose group answers are whose. So `secrets.json` is to be kept elsewhere, once; it never
+changes.
 """
 
 import json
@@ -19,6 +20,7 @@ from sqlalchemy import URL, Connection, delete, func, select, text, update
 from plaudit.core.errors import ConfigError, DataError, RunError
 from plaudit.core.files import atomic_folder, sha256_file, write_json
 from plaudit.feedback import audit_log, erasure
+from plaudit.feedback.snapshots import FOLDER as SNAPSHOTS
 from plaudit.feedback.store import clock, migrate, tables
 from plaudit.feedback.store.database import Database, without_password
 from plaudit.feedback.store.project import (
@@ -61,6 +63,8 @@ def make_backup(project: Project, folder: Path) -> Backup:
         copy = new / (SQLITE_COPY if project.database.is_sqlite else POSTGRESQL_DUMP)
         copy.touch(mode=0o600)
         facts = _copy_sqlite(project, copy) if project.database.is_sqlite else _dump_postgresql(project, copy)
+        if (project.folder / SNAPSHOTS).is_dir():
+            shutil.copytree(project.folder / SNAPSHOTS, new / SNAPSHOTS, ignore=shutil.ignore_patterns(".*"))
         facts |= {"version": migrate.newest_version(), "sha256": sha256_file(copy), "created_at": clock.now()}
         write_json(new / MANIFEST, facts)
     return read_backup(folder)
@@ -94,6 +98,8 @@ def restore(backup: Backup, folder: Path, database: str | None = None) -> tuple[
     # A SQLite file gets its name when everything is done; until then the folder is no project.
     work = url.set(database=f"{url.database}.restoring") if backup.kind == "sqlite" else url
     _load(backup, work)
+    if (backup.folder / SNAPSHOTS).is_dir():
+        shutil.copytree(backup.folder / SNAPSHOTS, folder / SNAPSHOTS, dirs_exist_ok=True)
     project = Project(folder, "", Database(work), secrets)
     with closing(project):
         migrate.upgrade(project.database)

@@ -101,6 +101,16 @@ def _busy() -> FeedbackError:
     )
 
 
+@contextmanager
+def closing_on_error(database: Database) -> Generator[None]:
+    """Close a database that was opened here if the body finds that it is not fit."""
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
+
+
 def without_password(url: URL) -> URL:
     """The address as it may be shown and stored. (`url.set(password=None)` would keep the password.)"""
     return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)

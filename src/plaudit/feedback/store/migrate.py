@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, inspect
 
 from plaudit.core.errors import ConfigError
-from plaudit.feedback.store.database import Database
+from plaudit.feedback.store.database import Database, closing_on_error
 from plaudit.feedback.store.triggers import install_triggers, missing_triggers
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -28,7 +28,8 @@ def upgrade(database: Database) -> None:
 def open_database(url: str | URL) -> Database:
     """A project's database. Raises ConfigError if its tables are not there or of another version than this code."""
     database = Database(url)
-    check_version(database)
+    with closing_on_error(database):
+        check_version(database)
     return database
 
 

@@ -15,8 +15,9 @@ from plaudit.feedback import audit_log, throttle
 from plaudit.feedback.accounts import create_invite
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
-from plaudit.feedback.store.database import Database, without_password
+from plaudit.feedback.store.database import Database, closing_on_error, without_password
 from plaudit.feedback.store.migrate import check_empty, open_database, upgrade
+from plaudit.feedback.store.secrets import FILE as SECRETS_FILE
 from plaudit.feedback.store.secrets import Secrets, create_secrets, read_secrets
 
 FILE = "plaudit.toml"
@@ -73,26 +74,30 @@ def create_project(folder: Path, name: str, database: str | None = None) -> Crea
     """
     if not (name.strip() and name.isprintable() and len(name) <= MAX_NAME):
         raise ConfigError(f"The project's name needs 1 to {MAX_NAME} visible characters.")
+    url = make_url(database) if database else URL.create("sqlite", database=SQLITE_FILE)
     if (folder / FILE).exists():
         raise ConfigError(f"{folder} holds a project already. Serve it with: plaudit label {folder}")
+    for taken in (SQLITE_FILE, SECRETS_FILE):
+        if (folder / taken).exists():
+            raise ConfigError(f"{folder / taken} is in the way. Choose another folder, or move it elsewhere.")
     make_folder(folder)
-    url = make_url(database) if database else URL.create("sqlite", database=SQLITE_FILE)
-    secrets = create_secrets(folder, database_password=str(url.password) if url.password else None)
     if database is None:
         # Emails and hashes of passwords are in it; SQLite gives its other files the same mode.
         with explain_write_errors(folder / SQLITE_FILE):
-            (folder / SQLITE_FILE).touch(mode=0o600, exist_ok=False)
+            (folder / SQLITE_FILE).touch(mode=0o600)
     opened = Database(absolute(url, folder))
-    check_empty(opened)
-    upgrade(opened)
-    with opened.write() as connection:
-        now = clock.now()
-        settings = ProjectSettings.model_validate({}).model_dump(mode="json")
-        connection.execute(insert(tables.project).values(one=1, name=name, settings=settings, created_at=now))
-        audit_log.record(connection, "project.create", "project", "1", by=None)
-        token = create_invite(connection, "owner", by=None, note="first owner")
-    # Last: a folder with this file is a whole project.
-    write_address(folder, url)
+    with closing_on_error(opened):
+        check_empty(opened)
+        upgrade(opened)
+        with opened.write() as connection:
+            now = clock.now()
+            settings = ProjectSettings.model_validate({}).model_dump(mode="json")
+            connection.execute(insert(tables.project).values(one=1, name=name, settings=settings, created_at=now))
+            audit_log.record(connection, "project.create", "project", "1", by=None)
+            token = create_invite(connection, "owner", by=None, note="first owner")
+        secrets = create_secrets(folder, database_password=str(url.password) if url.password else None)
+        # Last: a folder with this file is a whole project.
+        write_address(folder, url)
     return Created(Project(folder, name, opened, secrets), f"/invite/{token}")
 
 
@@ -106,10 +111,10 @@ def open_project(folder: Path) -> Project:
     if secrets.database_password is not None:
         url = url.set(password=secrets.database_password)
     database = open_database(absolute(url, folder))
-    with database.read() as connection:
+    with closing_on_error(database), database.read() as connection:
         name = connection.scalar(select(tables.project.c.name))
-    if name is None:
-        raise ConfigError(f"The database of {folder} holds no project. Restore a backup, or make a new one elsewhere.")
+        if name is None:
+            raise ConfigError(f"The database of {folder} holds no project. Restore a backup, or make one elsewhere.")
     return Project(folder, name, database, secrets)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from plaudit.core.errors import DoctorError, RunError
+from plaudit.core.seeding import derive
 
 _FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -27,6 +28,11 @@ class Optimizer:
     gradient added to a large sum. Such a parameter gets a float32 master, which takes the update and is then rounded
     into the parameter, and its gradient is summed over micro-batches in float32 while it arrives. A float32 parameter
     is its own master and its own sum: nothing is copied.
+
+    A model that was saved in bfloat16 has every weight exactly on a bfloat16 number. Masters that started there would
+    have to move half a step of the format before any parameter changed at all: a dead zone as wide as everything PPO
+    moves in an hour. So each master starts at a random place among the numbers that round to its parameter. The
+    parameters are untouched, and a move of a tenth of a step changes one parameter in ten.
 
     Weight decay is decoupled and leaves vectors (norms, biases) alone. Use it as: backward of every micro-batch, then
     `step`; there is no `zero_grad`, because `step` leaves no gradient behind.
@@ -47,7 +53,7 @@ class Optimizer:
         assert len({id(p) for p in self._parameters.values()}) == len(self._parameters), "a parameter has two names"
         assert self._parameters, "nothing to train"
         self._clip = clip
-        self._masters = {name: _master(parameter) for name, parameter in self._parameters.items()}
+        self._masters = {name: _master(name, parameter) for name, parameter in self._parameters.items()}
         self._adamw = torch.optim.AdamW(
             [
                 {
@@ -163,10 +169,10 @@ def decayed(tensor: Tensor) -> bool:
     return tensor.ndim >= 2
 
 
-def _master(parameter: Parameter) -> Tensor:
+def _master(name: str, parameter: Parameter) -> Tensor:
     if parameter.dtype == torch.float32:
         return parameter
-    master = parameter.detach().to(torch.float32)
+    master = _among_those_that_round_to(parameter.detach(), derive(0, "master", name))
 
     def accumulate(parameter: Tensor) -> None:
         assert parameter.grad is not None
@@ -176,6 +182,19 @@ def _master(parameter: Parameter) -> Tensor:
 
     parameter.register_post_accumulate_grad_hook(accumulate)
     return master
+
+
+def _among_those_that_round_to(rounded: Tensor, seed: int) -> Tensor:
+    """Random float32 numbers, uniform between the halfway points to the neighbours of each number in `rounded`."""
+    generator = torch.Generator(rounded.device).manual_seed(seed)
+    exact = rounded.to(torch.float32)
+    infinity = torch.full_like(rounded, math.inf)
+    below = (exact + torch.nextafter(rounded, -infinity).to(torch.float32)) / 2
+    above = (exact + torch.nextafter(rounded, infinity).to(torch.float32)) / 2
+    place = torch.rand(exact.shape, generator=generator, device=exact.device)
+    drawn = below + place * (above - below)
+    # a halfway point itself may round to the neighbour
+    return torch.where(drawn.to(rounded.dtype) == rounded, drawn, exact)
 
 
 def _form(tensors: Mapping[str, Tensor], key: str) -> str:

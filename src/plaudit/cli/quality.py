@@ -1,5 +1,6 @@
 """`plaudit quality`: how good the judgments of a file or a project are."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,9 @@ class QualityConfig(Config):
 
     data: str | None = Field(None, description="Rankings with labeler names, of any format that training reads.")
     project: Path | None = Field(None, description="Folder of a labeling project, instead of data.")
+    kind: Literal["person", "ai", "simulated"] = Field(
+        "person", description="Labelers of the project to look at; kinds are never mixed."
+    )
     criterion: str | None = Field(None, description="Only judgments of this criterion.")
     limit: int | None = Field(None, ge=1, description="Read only so many rows of data.")
     order: Literal["unknown", "as_listed"] = Field(
@@ -61,9 +65,8 @@ def _of_project(config: QualityConfig) -> "list[Judgment]":
     from plaudit.feedback.store.project import open_project
 
     assert config.project is not None
-    project = open_project(config.project)
-    with project.database.read() as connection:
-        found = load_judgments(connection, kinds=("person", "ai", "simulated"))
+    with closing(open_project(config.project)) as project, project.database.read() as connection:
+        found = load_judgments(connection, kinds=(config.kind,))
     return [judgment for judgment in found if config.criterion in (None, judgment.criterion)]
 
 

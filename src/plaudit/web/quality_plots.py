@@ -13,12 +13,12 @@ from plaudit.reports.bars import bars
 from plaudit.reports.figures import Figure, spoken
 from plaudit.reports.markup import Html, join, label, tag
 from plaudit.reports.plots import WIDTH, Chart, Line, coordinate, draw, framed
-from plaudit.reports.scales import percent
+from plaudit.reports.scales import Range, percent
 
 MOST_ROWS = 20
 """Labelers in a plot; the table beside it has all of them."""
 _NAMES = 92.0
-_ROW = 18.0
+_LARGEST, _READABLE = 26.0, 18.0
 
 
 def agreement_of_labelers(quality: Quality) -> Html:
@@ -41,7 +41,7 @@ def agreement_of_pairs(quality: Quality) -> Html:
     if len(names) < 2:
         return Html("")
     place = {name: number for number, name in enumerate(names)}
-    size = min(_ROW, (WIDTH - _NAMES) / len(names))
+    size = min(_LARGEST, (WIDTH - _NAMES) / len(names))
     parts = [
         tag("text", label(_short(name)), x=_NAMES - 6, y=coordinate(size * (row + 0.5)), dy="0.35em", text_anchor="end")
         for row, name in enumerate(names)
@@ -99,7 +99,7 @@ def _cell(row: int, column: int, size: float, pair: LabelerPair) -> Html:
     # From one half, which guessing reaches, to full agreement.
     shade = f"{0.08 + 0.92 * max(0.0, 2 * value - 1):.2f}"
     parts = [tag("rect", **box, height=coordinate(size - 1), class_="bar tone-0", fill_opacity=shade)]
-    if size >= _ROW:
+    if size >= _READABLE:
         middle = {"x": coordinate(_NAMES + (column + 0.5) * size), "y": coordinate((row + 0.5) * size)}
         written = label(f"{100 * value:.0f}")
         parts.append(tag("text", written, **middle, dy="0.35em", text_anchor="middle", class_="bar-label"))
@@ -122,8 +122,8 @@ def _over_time(title: str, unit: str, periods: Sequence[Period], values: Sequenc
     if not known:
         return Html("")
     ends = f"from {_said(known[0], unit)} to {_said(known[-1], unit)} over {len(periods)} periods"
-    line = Line(title, points, band=band)
-    return draw(Chart(title, "period, each with as many judgments", unit, [line], note=ends))
+    line, whole = Line(title, points, band=band), Range(1.0, float(len(periods)))
+    return draw(Chart(title, "period, each with as many judgments", unit, [line], x_bounds=whole, note=ends))
 
 
 def _said(value: float, unit: str) -> str:

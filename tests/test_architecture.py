@@ -13,7 +13,9 @@ SOURCE = ROOT / "src" / "plaudit"
 FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__")
 # Longer than 400 lines, with the reason.
-MAY_BE_LONG: dict[str, str] = {}
+MAY_BE_LONG: dict[str, str] = {
+    "feedback/store/tables.py": "the schema is read as a whole, and its tables point to each other",
+}
 
 
 def import_table() -> dict[str, set[str]]:

@@ -122,6 +122,11 @@ def diff(old: Guideline, new: Guideline) -> list[Line]:
     return [Line(kinds[line[0]], line[2:]) for line in difflib.ndiff(_lines(old), _lines(new)) if line[0] in kinds]
 
 
+def sha256_of(guideline: Guideline) -> str:
+    """The hash of a version's text and flags, as it was stored with it."""
+    return _sha256(guideline.body, guideline.flags)
+
+
 def _newest(connection: Connection, status: str) -> Guideline | None:
     table = tables.guideline
     row = connection.execute(

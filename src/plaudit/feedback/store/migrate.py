@@ -58,21 +58,26 @@ def check_empty(database: Database) -> None:
         )
 
 
-def check_version(database: Database) -> None:
-    """Raise ConfigError unless the database has the version of this code, with all its triggers."""
+def check_known(database: Database) -> str:
+    """The version of a database. Raises ConfigError if it has none, or one that a newer Plaudit made."""
     found, shown = version_of(database), database.url.render_as_string()
     if found is None:
         raise ConfigError(f"There are no tables in {shown}. Make a project with: plaudit init DIR")
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found not in known:
+    if found not in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}:
         raise ConfigError(
             f"{shown} has version {found}, which this Plaudit does not know: a newer one made it. "
             "Upgrade Plaudit: pip install --upgrade plaudit"
         )
+    return found
+
+
+def check_version(database: Database) -> None:
+    """Raise ConfigError unless the database has the version of this code, with all its triggers."""
+    found, shown = check_known(database), database.url.render_as_string()
     if found != newest_version():
         raise ConfigError(
             f"{shown} has version {found}, this Plaudit needs {newest_version()}. "
-            "Make a backup (plaudit backup DIR FILE), then: plaudit migrate DIR"
+            "Make a copy of the database, then: plaudit migrate DIR"
         )
     with database.read() as connection:
         if missing := missing_triggers(connection):

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from plaudit.feedback.accounts import create_invite
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.database import Database, closing_on_error, without_password
-from plaudit.feedback.store.migrate import check_empty, open_database, upgrade
+from plaudit.feedback.store.migrate import check_empty, check_known, open_database, upgrade
 from plaudit.feedback.store.secrets import FILE as SECRETS_FILE
 from plaudit.feedback.store.secrets import Secrets, create_secrets, read_secrets
 
@@ -106,16 +107,29 @@ def open_project(folder: Path) -> Project:
 
     Raises ConfigError if it is none, its secrets are missing or unsafe, or its database has another version.
     """
-    url = read_address(folder)
     secrets = read_secrets(folder)
-    if secrets.database_password is not None:
-        url = url.set(password=secrets.database_password)
-    database = open_database(absolute(url, folder))
+    database = open_database(_address(folder, secrets))
     with closing_on_error(database), database.read() as connection:
         name = connection.scalar(select(tables.project.c.name))
         if name is None:
             raise ConfigError(f"The database of {folder} holds no project. Restore a backup, or make one elsewhere.")
     return Project(folder, name, database, secrets)
+
+
+def upgrade_project(folder: Path) -> str:
+    """Bring a project's database to the version of this code. Returns the version it had."""
+    database = Database(_address(folder, read_secrets(folder)))
+    with closing(database):
+        before = check_known(database)
+        upgrade(database)
+    return before
+
+
+def _address(folder: Path, secrets: Secrets) -> URL:
+    url = read_address(folder)
+    if secrets.database_password is not None:
+        url = url.set(password=secrets.database_password)
+    return absolute(url, folder)
 
 
 def write_address(folder: Path, url: URL) -> None:

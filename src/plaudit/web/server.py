@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import ipaddress
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ def serve(
     doors: Mapping[str, Door] = MappingProxyType({}),
     started: Callable[[str], object],
 ) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted or terminated.
 
     https_host: the name under which a proxy on this machine offers the site over HTTPS; None serves this machine only.
     started:    called with the address once requests are answered.
@@ -40,7 +41,7 @@ def serve(
     check_address(host, https_host)
     https = https_host is not None
     hosts = LOOPBACK_NAMES | ({https_host} if https_host else set[str]())
-    with _one_server(project), _bound(host, port) as listening:
+    with _one_server(project), _bound(host, port) as listening, _until_stopped():
         app = create_app(project, https=https, hosts=hosts, doors=doors)
         config = uvicorn.Config(
             app,
@@ -106,6 +107,17 @@ def _one_server(project: Project) -> Iterator[None]:
                 "project; PostgreSQL can have several)."
             ) from None
         yield
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Ctrl+C and SIGTERM end the body and not the program: uvicorn finishes its requests, then raises them again."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def changes_of(lines: list[Line]) -> list[Change]:
     for i, line in enumerate(lines):
         if i not in near:
             continue
-        if i - 1 not in near:
+        if i == 0 or i - 1 not in near:
             changes.append(Change([]))
         changes[-1].lines.append(line)
     return changes

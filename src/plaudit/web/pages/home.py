@@ -38,6 +38,7 @@ def home(member: Labeler, done: str = "") -> Response:
         steps=_steps(batches),
         work=[one for one in batches if one.batch.purpose == "work"],
         held=held,
+        held_batches={one.batch.id for one in held},
         guideline=guideline,
         today=today,
         total=sum(one.submitted for one in batches if one.batch.purpose == "work"),

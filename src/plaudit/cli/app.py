@@ -5,7 +5,25 @@ from typing import Annotated
 
 import typer
 
-from plaudit.cli import chat, doctor, evaluate, generate, quality, quickstart, report, score, train
+from plaudit.cli import (
+    chat,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    import_,
+    label,
+    lineage,
+    project,
+    quality,
+    quickstart,
+    report,
+    sample,
+    score,
+    snapshot,
+    tasks,
+    train,
+)
 from plaudit.cli.command import add_command
 
 app = typer.Typer(
@@ -28,6 +46,18 @@ COMMANDS = (
     score.SCORE,
     evaluate.EVALUATE,
     chat.CHAT,
+    label.LABEL,
+    project.INIT,
+    project.MIGRATE,
+    project.BACKUP,
+    project.RESTORE,
+    project.VERIFY,
+    import_.IMPORT,
+    sample.SAMPLE,
+    tasks.TASKS,
+    snapshot.SNAPSHOT,
+    lineage.LINEAGE,
+    export.EXPORT,
     quality.QUALITY,
     report.REPORT,
     doctor.DOCTOR,

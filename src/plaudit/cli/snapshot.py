@@ -34,7 +34,7 @@ def _run(config: SnapshotConfig) -> Outcome:
         f"{made.label}: {made.rows} {made.kind} of {manifest['judgments']} judgments on {manifest['prompts']} prompts, "
         f"sha256 {made.sha256[:12]}…\n{path}{_left_out(manifest['dropped'])}"
     )
-    return Outcome({"snapshot": made.label, "file": str(path), **manifest}, text)
+    return Outcome({**manifest, "snapshot": made.label, "file": str(path)}, text)
 
 
 def _left_out(dropped: object) -> str:

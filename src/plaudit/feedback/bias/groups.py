@@ -69,7 +69,7 @@ def shown_groups(counts: Mapping[str, int]) -> list[str]:
     largest = sorted(counts, key=lambda option: (-counts[option], option))
     shown = [option for option in largest if counts[option] >= SMALLEST]
     hidden = [option for option in largest if counts[option] < SMALLEST]
-    while shown and hidden and (len(hidden) < 2 or sum(counts[option] for option in hidden) < SMALLEST):
+    while shown and hidden and sum(counts[option] for option in hidden) < SMALLEST:
         hidden.append(shown.pop())
     return sorted(shown)
 

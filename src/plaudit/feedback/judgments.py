@@ -44,12 +44,14 @@ def load_judgments(
     batches: Sequence[str] | None = None,
     kinds: Sequence[Kind] = ("person",),
     purposes: Sequence[Purpose] = ("work",),
+    newest: int | None = None,
 ) -> list[Judgment]:
     """Every ranking that counts, oldest first; gold questions carry their score.
 
     A labeler who found nothing acceptable and ranked nothing has given no order: that submission is left out here.
 
     batches:  ids; all if None. kinds: of labelers. purposes: of batches.
+    newest:   at most so many submissions, the newest ones; all if None.
     """
     chosen = [
         batch.c.kind == "ranking",
@@ -60,7 +62,9 @@ def load_judgments(
     ]
     if batches is not None:
         chosen.append(batch.c.id.in_(batches))
-    items = _items(c, batches, purposes)
+    if newest is not None and (before := _time_before(c, chosen, newest)) is not None:
+        chosen.append(submission.c.created_at > before)
+    items = _items(c, chosen)
     entries = groupby(_stream(c, _entries(chosen)), key=lambda row: row.id)
     found: list[Judgment] = []
     for row, (submission_id, group) in zip(_stream(c, _submissions(chosen)), entries, strict=True):
@@ -127,25 +131,37 @@ def _entries(chosen: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
     return query.where(*chosen).order_by(submission.c.id)
 
 
-def _items(c: Connection, batches: Sequence[str] | None, purposes: Sequence[Purpose]) -> dict[str, _Item]:
-    """Every ranking task with its texts. A text that many tasks show is one object in memory."""
+def _time_before(c: Connection, chosen: list[ColumnElement[bool]], newest: int) -> int | None:
+    """When the last submission before the `newest` ones was made; None if there is none."""
+    query = _chosen_tasks(submission.c.created_at, chosen).order_by(submission.c.created_at.desc())
+    return c.execute(query.offset(newest).limit(1)).scalar()
+
+
+def _chosen_tasks(column: ColumnElement[Any], chosen: list[ColumnElement[bool]]) -> Select[Any]:
+    return (
+        select(column)
+        .select_from(submission)
+        .join(assignment, assignment.c.id == submission.c.assignment_id)
+        .join(member, member.c.id == assignment.c.member_id)
+        .join(task, task.c.id == assignment.c.task_id)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .where(*chosen)
+    )
+
+
+def _items(c: Connection, chosen: list[ColumnElement[bool]]) -> dict[str, _Item]:
+    """Every task of the chosen submissions with its texts. A text that many tasks show is one object in memory."""
+    judged = _chosen_tasks(task.c.id, chosen)
     query = (
         select(task_response.c.task_id, task.c.prompt_id, response.c.id, response.c.body)
         .join(task, task.c.id == task_response.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
         .join(response, response.c.id == task_response.c.response_id)
-        .where(batch.c.purpose.in_(purposes), task.c.submitted > 0)
+        .where(task.c.id.in_(judged))
         .order_by(task_response.c.task_id)
     )
     prompts = select(prompt.c.id, prompt.c.messages).where(
-        prompt.c.id.in_(
-            select(task.c.prompt_id)
-            .join(batch, batch.c.id == task.c.batch_id)
-            .where(batch.c.purpose.in_(purposes), task.c.submitted > 0)
-        )
+        prompt.c.id.in_(select(task.c.prompt_id).where(task.c.id.in_(judged)))
     )
-    if batches is not None:
-        query = query.where(batch.c.id.in_(batches))
     conversations = {row.id: read_prompt(row) for row in _stream(c, prompts)}
     bodies: dict[str, str] = {}
     items: dict[str, _Item] = {}

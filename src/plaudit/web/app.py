@@ -10,16 +10,30 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
+from plaudit.feedback.statistics import StatisticsCache
 from plaudit.feedback.store.project import Project
-from plaudit.web import moments, problems, text
+from plaudit.web import figures, moments, problems, text
 from plaudit.web.api import health, v1
 from plaudit.web.demo import Door
-from plaudit.web.pages import group_questions, guidelines, history, home, own_data, profile, sign_in, training, work
+from plaudit.web.pages import (
+    admin_bias,
+    admin_quality,
+    group_questions,
+    guidelines,
+    history,
+    home,
+    own_data,
+    profile,
+    sign_in,
+    training,
+    work,
+)
 from plaudit.web.security import Guard
 from plaudit.web.visit import Site
 
 FOLDER: Final = Path(__file__).parent
-PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data)
+ADMIN_PAGES: Final = (admin_quality, admin_bias)
+PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data, *ADMIN_PAGES)
 API: Final = (v1, health)
 
 
@@ -46,6 +60,7 @@ def create_app(
         middleware=[Middleware(Guard, problem=problems.problem, hosts=hosts, https=https)],
     )
     app.state.site = Site(project, templates(), https, doors)
+    app.state.statistics = StatisticsCache()
     problems.install(app)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     for module in PAGES:
@@ -66,4 +81,5 @@ def templates() -> jinja2.Environment:
     )
     environment.filters.update(text.FILTERS)
     environment.filters.update(moments.FILTERS)
+    environment.filters.update(figures.FILTERS)
     return environment

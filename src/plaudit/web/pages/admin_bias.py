@@ -1,0 +1,116 @@
+"""The bias audit: what sways judgments besides quality, and what a reward model inherited of it."""
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from fastapi import APIRouter
+from markupsafe import Markup
+from starlette.responses import Response
+
+from plaudit.core.errors import PlauditError
+from plaudit.feedback.bias.effects import EVERYBODY, Effect
+from plaudit.feedback.bias.scores import read_scores
+from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.import_files import check_size
+from plaudit.feedback.statistics import chosen_judgments, reward_audit
+from plaudit.web.figures import bar_chart
+from plaudit.web.pages.statistics_filter import chosen_criterion, read_filter, statistics
+from plaudit.web.uploads import uploaded
+from plaudit.web.visit import Admin, Form, Member, text_field
+
+router = APIRouter(prefix="/admin/bias")
+
+SCALE: Final = "points; 0 is no effect"
+CHARTS: Final = {
+    "position": "Preference for the answer shown earlier",
+    "length": "Preference for the longer answer",
+    "speed": "Agreement when fast minus when slow",
+    "suggestion": "Agreement with the machine above that of the others",
+}
+
+
+class RewardAudit(NamedTuple):
+    """The result for an uploaded file."""
+
+    name: str
+    scored: int
+    effects: list[Effect]
+
+
+@router.get("")
+def bias(member: Admin, batch: str = "", kind: str = "", criterion: str = "") -> Response:
+    """The audit of one kind of labelers."""
+    return _page(member, batch, kind, criterion)
+
+
+@router.post("/reward-model")
+def reward_model(member: Admin, form: Form) -> Response:
+    """The same probes on a reward model's scores. Nothing is kept."""
+    batch, kind, criterion = (text_field(form, name) for name in ("batch", "kind", "criterion"))
+    try:
+        audit = _audit(member, batch, kind, criterion, form)
+    except PlauditError as error:
+        status = error.status if isinstance(error, FeedbackError) else 422
+        return _page(member, batch, kind, criterion, problems=[str(error)], status=status)
+    return _page(member, batch, kind, criterion, reward=audit)
+
+
+def _audit(member: Member, batch: str, kind: str, criterion: str, form: Form) -> RewardAudit:
+    asked = read_filter(member, batch, kind).asked
+    with uploaded(form, "scores") as file:
+        check_size(file.path, file.name)
+        scores = read_scores(file.path)
+    with member.read() as connection:
+        judgments = [one for one in chosen_judgments(connection, asked) if (one.criterion or "") == criterion]
+    return RewardAudit(file.name, len(scores), reward_audit(judgments, scores))
+
+
+def _page(
+    member: Member,
+    batch: str,
+    kind: str,
+    criterion: str,
+    *,
+    problems: list[str] | None = None,
+    reward: RewardAudit | None = None,
+    status: int = 200,
+) -> Response:
+    asked = read_filter(member, batch, kind)
+    found = statistics(member, asked.asked)
+    quality, criteria = chosen_criterion(found, criterion)
+    effects = [] if quality is None else quality.bias.effects
+    everybody = [one for one in effects if one.labeler == EVERYBODY]
+    # What was found first, then what was tested, then what could not be: a page of hundreds is read from its top.
+    single = sorted(
+        (one for one in effects if one.labeler != EVERYBODY),
+        key=lambda one: (not one.found, one.p is None, one.probe, one.labeler),
+    )
+    context: dict[str, Any] = {
+        "asked": asked.asked,
+        "batches": asked.batches,
+        "kinds": asked.kinds,
+        "criteria": criteria,
+        "quality": quality,
+        "found": found,
+        "problems": problems or [],
+        "everybody": everybody,
+        "everybody_chart": _chart("All labelers together", ((one.probe, one) for one in everybody)),
+        "single": single,
+        "found_single": [one for one in single if one.found],
+        "tested": sum(one.p is not None for one in single),
+        "charts": [
+            _chart(title, ((one.labeler, one) for one in effects if one.probe == probe and one.labeler != EVERYBODY))
+            for probe, title in CHARTS.items()
+        ],
+        "reward": None if reward is None else reward.effects,
+        "scores_name": "" if reward is None else reward.name,
+        "scored": 0 if reward is None else reward.scored,
+        "reward_chart": ""
+        if reward is None
+        else _chart("The model and people", ((f"{one.probe}, {one.labeler}", one) for one in reward.effects)),
+    }
+    return member.page("admin_bias.html", status=status, **context)
+
+
+def _chart(title: str, effects: Iterable[tuple[str, Effect]]) -> Markup:
+    return bar_chart(title, SCALE, [(name, one.effect) for name, one in effects])

@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import chromium, serving
 from hostile import CORPUS
+from markupsafe import Markup
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sites import Site
 
@@ -285,6 +286,20 @@ def test_hostile_text_does_nothing_on_any_page(site: Site, tab):
         assert_inert(one)
 
 
+def test_the_policy_alone_stops_scripts_that_the_cleaning_would_let_through(site: Site, tab, monkeypatch):
+    for name in ("formatted", "document", "visible"):
+        monkeypatch.setitem(site.app.state.site.templates.filters, name, Markup)
+    add_hostile_batches(site, keep=lambda text: "refresh" not in text)  # no policy forbids to go elsewhere
+    one = tab()
+    one.claim(site.batches["Ranking <script>window.pwned=1</script>"])
+    assert one.page.locator("main script").count() > 3, "the hole is there"
+    one.page.wait_for_timeout(500)
+    assert one.page.evaluate("window.pwned === undefined")
+    assert any("Content Security Policy" in fault for fault in one.faults)
+    assert not any(fault.startswith("dialog") for fault in one.faults)
+    one.faults.clear()
+
+
 def assert_inert(one: Tab) -> None:
     one.page.wait_for_load_state()
     assert one.page.evaluate("window.pwned === undefined"), one.page.url
@@ -294,12 +309,13 @@ def assert_inert(one: Tab) -> None:
     assert one.faults == []
 
 
-def add_hostile_batches(site: Site) -> None:
+def add_hostile_batches(site: Site, keep=lambda _: True) -> None:
     names = "Ranking <script>window.pwned=1</script>", "Writing <img src=x onerror=window.pwned=1>"
-    parts = ["\n\n".join(CORPUS[start::9]) for start in range(9)]
+    corpus = [text for text in CORPUS if keep(text)]
+    parts = ["\n\n".join(corpus[start::9]) for start in range(9)]
     with site.project.database.write() as c:
         flags = [Flag(f"flag_{i}", CORPUS[i], CORPUS[-1 - i]) for i in range(10)]
-        guidelines.save_draft(c, "\n\n".join(CORPUS), flags, by=None)
+        guidelines.save_draft(c, "\n\n".join(corpus), flags, by=None)
         guidelines.publish(c, by=None)
         origin = content.add_origin(c, "model", "hostile", {})
         for name, kind in zip(names, ("ranking", "demonstration"), strict=True):

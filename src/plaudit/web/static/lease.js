@@ -1,6 +1,6 @@
 // While the page is used, the task stays reserved; before it goes back to the queue there is a warning and a way to keep it.
 
-const BEAT_MS = 60_000;
+const BEAT_MS = 60_000; // at most; a short lease needs more
 const WARN_MS = 120_000;
 
 export function keepLease(root, inUse) {
@@ -10,6 +10,8 @@ export function keepLease(root, inUse) {
   const more = document.getElementById("lease-more");
   // The server's clock and this one may differ: only spans are compared.
   let expires = performance.now() + Number(root.dataset.left);
+  const lease = Number(root.dataset.leaseMinutes) * 60_000;
+  const warn = Math.min(WARN_MS, lease / 4);
   let lost = false;
 
   async function beat() {
@@ -44,11 +46,11 @@ export function keepLease(root, inUse) {
   more.addEventListener("click", beat);
   setInterval(() => {
     if (!lost && inUse()) beat();
-  }, BEAT_MS);
+  }, Math.min(BEAT_MS, lease / 3));
   setInterval(() => {
     const left = expires - performance.now();
-    if (!lost && left < WARN_MS) {
-      show(left > 0 ? "This task goes back to the queue in less than two minutes." : "The time for this task is over. It may go to somebody else.");
-    }
+    if (lost || left > warn) return;
+    const minutes = Math.ceil(left / 60_000);
+    show(left <= 0 ? "The time for this task is over. It may go to somebody else." : `This task goes back to the queue in less than ${minutes === 1 ? "a minute" : `${minutes} minutes`}.`);
   }, 5_000);
 }

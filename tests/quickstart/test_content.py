@@ -1,14 +1,18 @@
-"""The demonstrations keep the house style that `quickstart/README.md` states."""
+"""The demonstrations keep the house style that `quickstart/README.md` states; no prompt comes twice."""
 
 import itertools
 import json
 import re
 from importlib.resources import files
 
-ROWS = [
-    json.loads(line)
-    for line in (files("plaudit.quickstart") / "demonstrations.jsonl").read_text(encoding="utf-8").splitlines()
-]
+
+def read(name: str) -> list[dict[str, str]]:
+    text = (files("plaudit.quickstart") / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+ROWS = read("demonstrations.jsonl")
+UNANSWERED = read("prompts.jsonl")
 
 
 def words(text: str) -> set[str]:
@@ -21,9 +25,14 @@ def test_there_are_about_150_different_prompts():
 
 
 def test_no_two_prompts_are_nearly_the_same():
-    for first, second in itertools.combinations(ROWS, 2):
-        a, b = words(first["prompt"]), words(second["prompt"])
-        assert len(a & b) / len(a | b) < 0.7, (first["prompt"], second["prompt"])
+    prompts = [row["prompt"] for row in (*ROWS, *UNANSWERED)]
+    for (first, a), (second, b) in itertools.combinations([(prompt, words(prompt)) for prompt in prompts], 2):
+        assert len(a & b) / len(a | b) < 0.7, (first, second)
+
+
+def test_there_are_about_as_many_prompts_without_an_answer():
+    assert 150 <= len(UNANSWERED) <= 200
+    assert all(set(row) == {"prompt"} for row in UNANSWERED)
 
 
 def test_every_answer_keeps_the_house_style():

@@ -35,9 +35,11 @@ def prompts_of(file: Path) -> set[str]:
 
 
 def test_the_three_parts_share_no_prompt(tmp_path: Path, tiny_policy_folder: Path) -> None:
-    train, choose, test = map(prompts_of, split_content(config_for(tmp_path, tiny_policy_folder)))
+    train, choose, test, practice = map(prompts_of, split_content(config_for(tmp_path, tiny_policy_folder)))
     assert (len(choose), len(test)) == (126, 6)
     assert not train & choose | train & test | choose & test
+    assert train < practice
+    assert not practice & choose | practice & test
 
 
 def test_the_reward_model_and_the_judge_have_labelers_of_their_own() -> None:

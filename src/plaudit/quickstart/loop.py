@@ -1,8 +1,8 @@
 """The whole loop on one machine, on content that comes with Plaudit: from demonstrations to a judged, better policy.
 
-    1. split the prompts: to train on, to choose a checkpoint on, to test on
-    2. SFT on the demonstrations
-    3. sample answers from the SFT model
+    1. split the demonstrations by prompt: to train on, to choose a checkpoint on, to test on
+    2. SFT on the demonstrations, one pass
+    3. sample answers from the SFT model, to those prompts and to more that nobody has answered
     4. simulated labelers rank them: some for the reward model, others for the judge
     5. reward model, and an independent judge of the same kind
     6. PPO against the reward model; the judge chooses the checkpoint
@@ -24,9 +24,9 @@ from pydantic import Field
 from plaudit.core.config import Config
 from plaudit.core.files import sha256_file, write_jsonl
 from plaudit.core.progress import say
-from plaudit.core.records import Demonstration
+from plaudit.core.records import Prompt
 from plaudit.core.run import Run, read_summary
-from plaudit.datasets.read import read_demonstrations
+from plaudit.datasets.read import read_demonstrations, read_prompts
 from plaudit.datasets.splits import split_by_prompt
 from plaudit.evaluation import reward_audit
 from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
@@ -67,11 +67,12 @@ class QuickstartConfig(Config):
 
     test_prompts: int = Field(50, ge=2, description="Prompts that no stage sees before the final comparison.")
     choose_prompts: int = Field(16, ge=2, description="Prompts on which the judge chooses PPO's checkpoint.")
-    answers: int = Field(8, ge=2, description="Sampled answers a prompt that the labelers rank, four at a time.")
+    answers: int = Field(4, ge=2, description="Sampled answers a prompt that the labelers rank, four at a time.")
     test_answers: int = Field(4, ge=1, description="Answers a test prompt of each model.")
     max_new_tokens: int = Field(72, ge=4, description="Longest sampled answer in tokens.")
+    temperature: float = Field(0.7, gt=0, description="Of every sampled answer, in training and in the comparison.")
 
-    sft_epochs: int = Field(3, ge=1, description="Passes over the demonstrations.")
+    sft_epochs: int = Field(1, ge=1, description="Passes over the demonstrations.")
     sft_lr: float = Field(5e-5, gt=0, description="Peak learning rate of SFT.")
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
@@ -82,11 +83,12 @@ class QuickstartConfig(Config):
 
 
 class Prompts(NamedTuple):
-    """Files of demonstrations, each with its own prompts."""
+    """Files of prompts. `train`, `choose` and `test` hold demonstrations, and no prompt is in two of them."""
 
     train: Path
     choose: Path
     test: Path
+    practice: Path  # those of `train` and many without a demonstration: for rankings and PPO
 
 
 def run(config: QuickstartConfig) -> Path:
@@ -102,7 +104,10 @@ def run(config: QuickstartConfig) -> Path:
 
     steps: list[tuple[str, Callable[[], object]]] = [
         ("supervised fine-tuning on demonstrations", lambda: sft.train(_sft(config, folder("sft"), prompts))),
-        ("answers of the fine-tuned model", lambda: generate(_sample(config, "answers", folder("sft"), prompts.train))),
+        (
+            "answers of the fine-tuned model",
+            lambda: generate(_sample(config, "answers", folder("sft"), prompts.practice)),
+        ),
         ("simulated labelers rank them", lambda: _label(config)),
         ("reward model", lambda: reward.train(_reward(config, "reward"), audit=reward_audit.audit)),
         ("an independent judge", lambda: reward.train(_reward(config, "judge"), audit=reward_audit.audit)),
@@ -119,16 +124,18 @@ def run(config: QuickstartConfig) -> Path:
 
 
 def split_content(config: QuickstartConfig) -> Prompts:
-    """Write the demonstrations that come with Plaudit in three parts that share no prompt."""
-    with as_file(files("plaudit.quickstart") / "demonstrations.jsonl") as content:
-        rows = read_demonstrations(content).rows
+    """Write the demonstrations in three parts that share no prompt, and the prompts for rankings and PPO."""
+    with as_file(files("plaudit.quickstart")) as content:
+        rows = read_demonstrations(content / "demonstrations.jsonl").rows
+        more = read_prompts(content / "prompts.jsonl").rows
     outer = split_by_prompt(rows, held_out=config.test_prompts, seed=config.seed)
     inner = split_by_prompt(outer.train, held_out=config.choose_prompts, seed=config.seed)
     data = config.run / "data"
-    parts = Prompts(data / "train.jsonl", data / "choose.jsonl", data / "test.jsonl")
-    for file, part in zip(parts, (inner.train, inner.held_out, outer.held_out), strict=True):
-        write_jsonl(file, map(_demonstration, part))
-    return parts
+    prompts = Prompts(*(data / f"{name}.jsonl" for name in Prompts._fields))
+    for file, part in zip(prompts[:3], (inner.train, inner.held_out, outer.held_out), strict=True):
+        write_jsonl(file, ({"prompt": _messages(row.prompt), "response": row.response} for row in part))
+    write_jsonl(prompts.practice, ({"prompt": _messages(row.prompt)} for row in (*inner.train, *more)))
+    return prompts
 
 
 class CompareConfig(Config):
@@ -182,7 +189,7 @@ def _shared(config: QuickstartConfig) -> dict[str, Any]:
 
 
 def _sampling(config: QuickstartConfig, n: int) -> Sampling:
-    return Sampling.model_validate({"n": n, "max_new_tokens": config.max_new_tokens})
+    return Sampling.model_validate({"n": n, "max_new_tokens": config.max_new_tokens, "temperature": config.temperature})
 
 
 def _sft(config: QuickstartConfig, folder: Path, prompts: Prompts) -> SFTConfig:
@@ -229,8 +236,9 @@ def _reward(config: QuickstartConfig, stage: str) -> RewardConfig:
         model=str(config.run / "sft"),
         data=str(config.run / f"{stage}-labels" / RANKINGS),
         epochs=config.reward_epochs,
-        batch_size=8,
+        batch_size=4,
         lr=config.reward_lr,
+        head_lr=10 * config.reward_lr,  # it starts from nothing, the layers from a language model
         train_layers=config.train_layers,
         **_shared(config),
     )
@@ -242,12 +250,14 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         policy=str(config.run / "sft"),
         reward=str(config.run / "reward"),
         judge=str(config.run / "judge"),
-        prompts=str(prompts.train),
+        prompts=str(prompts.practice),
         eval_prompts=str(prompts.choose),
         iterations=config.ppo_iterations,
         prompts_per_iteration=config.ppo_prompts,
         sampling=_sampling(config, 4),
+        score_baseline="prompt",  # every prompt comes once, so the value branch cannot know what is usual for it
         kl=KLSettings.model_validate({"coef": config.kl_coef}),
+        lam=1.0,
         epochs=2,
         minibatches=2,
         lr=config.ppo_lr,
@@ -277,5 +287,5 @@ def headline(run: Path) -> str:
     )
 
 
-def _demonstration(row: Demonstration) -> dict[str, Any]:
-    return {"prompt": [{"role": turn.role, "content": turn.content} for turn in row.prompt], "response": row.response}
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in prompt]

@@ -17,7 +17,9 @@ from plaudit.web.api import health, v1
 from plaudit.web.demo import Door
 from plaudit.web.pages import (
     admin_bias,
+    admin_lineage,
     admin_quality,
+    admin_snapshots,
     group_questions,
     guidelines,
     history,
@@ -32,7 +34,7 @@ from plaudit.web.security import Guard
 from plaudit.web.visit import Site
 
 FOLDER: Final = Path(__file__).parent
-ADMIN_PAGES: Final = (admin_quality, admin_bias)
+ADMIN_PAGES: Final = (admin_quality, admin_bias, admin_snapshots, admin_lineage)
 PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data, *ADMIN_PAGES)
 API: Final = (v1, health)
 

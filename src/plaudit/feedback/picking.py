@@ -11,13 +11,13 @@ import math
 import random
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, exists, false, func, not_, or_, select, true
 from sqlalchemy import text as sql_text
 
 from plaudit.feedback.batches import Batch, BatchConfig
 from plaudit.feedback.store.tables import assignment, draft, gold_key, origin, response, task, task_response
 
-# Word for word the condition of the index ix_task_begun: bound values would hide it from SQLite's planner.
+# Word for word the conditions of the indexes ix_task_begun and ix_task_fresh: bound values would hide them from SQLite.
 _BEGUN = sql_text("task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap")
 _FREE = sql_text("task.status = 'open' AND task.slots_taken < task.overlap")
 _FRESH = sql_text("task.status = 'open' AND task.slots_taken = 0")
@@ -37,8 +37,8 @@ def pick(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | N
     return (
         _again(c, member_id, batch, drafted=True)
         or _gold(c, member_id, batch, secret)
-        or _new(c, member_id, batch, and_(_BEGUN, _ordinary()))
-        or _new(c, member_id, batch, and_(_FRESH, _ordinary()))
+        or _new(c, member_id, batch, _BEGUN)
+        or _new(c, member_id, batch, _FRESH)
         or _again(c, member_id, batch, drafted=False)
     )
 
@@ -46,10 +46,11 @@ def pick(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | N
 def pick_waiting(c: Connection, member_id: str, batch: Batch) -> Pick | None:
     """A task of the batch, after waiting for those that are being given out at this moment.
 
-    One query for begun and fresh tasks: while it waits, a fresh task becomes a begun one, and two would miss it.
+    Fresh tasks first: while one waits for them they become begun ones, which the second query then sees.
     """
-    condition = _FREE if batch.purpose != "work" else and_(_FREE, _ordinary())
-    return _new(c, member_id, batch, condition, wait=True)
+    if batch.purpose != "work":
+        return _new(c, member_id, batch, _FREE, wait=True)
+    return _new(c, member_id, batch, _FRESH, wait=True) or _new(c, member_id, batch, _BEGUN, wait=True)
 
 
 def gold_due(secret: bytes, member_id: str, number: int, config: BatchConfig) -> bool:
@@ -98,10 +99,11 @@ def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | 
     return None
 
 
-def _new(c: Connection, member_id: str, batch: Batch, condition: Any, *, wait: bool = False) -> Pick | None:
+def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause, *, wait: bool = False) -> Pick | None:
     query = (
         select(task.c.id)
         .where(task.c.batch_id == batch.id, condition, not_(_mine(member_id)), not_(_own_words(member_id)))
+        .where(_ordinary() if batch.purpose == "work" else true())
         .order_by(task.c.priority.desc())
     )
     found = _first(c, query, wait=wait)

@@ -253,17 +253,16 @@ task = Table(
     CheckConstraint("slots_taken BETWEEN 0 AND overlap", name="slots"),
     CheckConstraint("submitted BETWEEN 0 AND slots_taken", name="submitted"),
     CheckConstraint("agreement BETWEEN 0 AND 1", name="agreement"),
-    Index("ix_task_queue", "batch_id", "status", "priority"),
     Index("ix_task_agreement", "batch_id", "agreement"),
 )
-# Tasks that somebody began and that need more people: a claim looks here first. A full scan would grow with the batch.
-Index(
-    "ix_task_begun",
-    task.c.batch_id,
-    task.c.priority,
-    sqlite_where=sql_text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
-    postgresql_where=sql_text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
-)
+# A claim looks first for tasks that somebody began, then for fresh ones. An index for each, or the search would grow
+# with the batch; and none for both, which SQLite would prefer.
+for _name, _condition in (
+    ("ix_task_begun", "status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
+    ("ix_task_fresh", "status = 'open' AND slots_taken = 0"),
+):
+    _where = sql_text(_condition)
+    Index(_name, task.c.batch_id, task.c.priority, sqlite_where=_where, postgresql_where=_where)
 task_response = Table(
     "task_response",
     metadata,

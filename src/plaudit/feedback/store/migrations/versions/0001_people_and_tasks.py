@@ -221,7 +221,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
             postgresql_where=sa.text("status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
         )
-        batch_op.create_index("ix_task_queue", ["batch_id", "status", "priority"], unique=False)
+        batch_op.create_index(
+            "ix_task_fresh",
+            ["batch_id", "priority"],
+            unique=False,
+            sqlite_where=sa.text("status = 'open' AND slots_taken = 0"),
+            postgresql_where=sa.text("status = 'open' AND slots_taken = 0"),
+        )
     op.create_table(
         "gold_key",
         sa.Column("task_id", sa.String(length=32), nullable=False),

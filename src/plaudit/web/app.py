@@ -26,6 +26,7 @@ from plaudit.web.pages import (
     home,
     own_data,
     profile,
+    review,
     sign_in,
     training,
     work,
@@ -34,7 +35,7 @@ from plaudit.web.security import Guard
 from plaudit.web.visit import Site
 
 FOLDER: Final = Path(__file__).parent
-ADMIN_PAGES: Final = (admin_quality, admin_bias, admin_snapshots, admin_lineage)
+ADMIN_PAGES: Final = (review, admin_quality, admin_bias, admin_snapshots, admin_lineage)
 PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data, *ADMIN_PAGES)
 API: Final = (v1, health)
 

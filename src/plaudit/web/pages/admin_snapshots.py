@@ -17,6 +17,7 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.recipe import Recipe
 from plaudit.feedback.snapshots import Preview, Snapshot
 from plaudit.feedback.statistics import judgments_by_kind
+from plaudit.web.fields import number, ticked
 from plaudit.web.visit import Admin, Form, Member, text_field
 
 router = APIRouter(prefix="/admin/snapshots")
@@ -60,9 +61,9 @@ class Given:
             "splits": SPLITS.get(self.split, (self.split,)),
             "labelers": self.labelers,
             "batches": self.batches or None,
-            "guidelines": [_number(one) for one in self.guidelines] or None,
-            "min_gold": _number(self.min_gold) if self.min_gold else None,
-            "min_judgments": _number(self.min_judgments),
+            "guidelines": [number(one) for one in self.guidelines] or None,
+            "min_gold": number(self.min_gold) if self.min_gold else None,
+            "min_judgments": number(self.min_judgments),
             "without": tuple(name for part in self.without.split(",") if (name := part.strip())),
             "criterion": self.criterion.strip() or None,
             "acceptable_only": self.acceptable_only,
@@ -158,15 +159,11 @@ def _given(form: Form) -> Given:
             for name in ("name", "kind", "aggregate", "ties", "split", "min_gold", "without", "criterion")
         },
         min_judgments=text_field(form, "min_judgments").strip() or "1",
-        labelers=_ticked(form, "labelers"),
-        batches=_ticked(form, "batches"),
-        guidelines=_ticked(form, "guidelines"),
+        labelers=ticked(form, "labelers"),
+        batches=ticked(form, "batches"),
+        guidelines=ticked(form, "guidelines"),
         acceptable_only="acceptable_only" in form,
     )
-
-
-def _ticked(form: Form, name: str) -> tuple[str, ...]:
-    return tuple(value for value in form.getlist(name) if isinstance(value, str))
 
 
 def _form(
@@ -189,14 +186,6 @@ def _form(
         problems=problems or [],
         preview=preview,
     )
-
-
-def _number(text: str) -> float | str:
-    """A number where it is one; anything else is refused by the recipe, with its field."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _sentence(error: dict[str, Any]) -> str:

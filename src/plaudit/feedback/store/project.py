@@ -107,8 +107,8 @@ def open_project(folder: Path) -> Project:
 
     Raises ConfigError if it is none, its secrets are missing or unsafe, or its database has another version.
     """
-    secrets = read_secrets(folder)
-    database = open_database(_address(folder, secrets))
+    url, secrets = _address(folder)
+    database = open_database(url)
     with closing_on_error(database), database.read() as connection:
         name = connection.scalar(select(tables.project.c.name))
         if name is None:
@@ -118,18 +118,20 @@ def open_project(folder: Path) -> Project:
 
 def upgrade_project(folder: Path) -> str:
     """Bring a project's database to the version of this code. Returns the version it had."""
-    database = Database(_address(folder, read_secrets(folder)))
+    url, _ = _address(folder)
+    database = Database(url)
     with closing(database):
         before = check_known(database)
         upgrade(database)
     return before
 
 
-def _address(folder: Path, secrets: Secrets) -> URL:
-    url = read_address(folder)
+def _address(folder: Path) -> tuple[URL, Secrets]:
+    """Where the project's database is, with its password, and the secrets."""
+    url, secrets = read_address(folder), read_secrets(folder)
     if secrets.database_password is not None:
         url = url.set(password=secrets.database_password)
-    return absolute(url, folder)
+    return absolute(url, folder), secrets
 
 
 def write_address(folder: Path, url: URL) -> None:

@@ -266,7 +266,7 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,
         eval_every=4,
-        eval_samples=2,
+        eval_samples=4,
         **_shared(config),
     )
 

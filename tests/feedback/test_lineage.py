@@ -31,7 +31,12 @@ def trained(folder: Path, *, stage: str, data: str | None = None, start: Path | 
     inputs = {"data": data} if data else {}
     if start is not None:
         inputs["policy"] = sha256_tree(start / "model")
-    with Run.open(folder, stage=stage, config=Settings(run=folder, policy=start and str(start)), inputs=inputs) as run:
+    with Run.open(
+        folder,
+        stage=stage,
+        config=Settings.model_validate({"run": folder, "policy": start and str(start)}),
+        inputs=inputs,
+    ) as run:
         (folder / "model").mkdir()
         (folder / "model" / "weights").write_text(f"{stage} {folder.name}")
         run.finish({})

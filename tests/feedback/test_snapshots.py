@@ -216,14 +216,8 @@ def test_every_row_knows_its_submissions(database: Database, tmp_path: Path) -> 
     made = create_snapshot(database, tmp_path, recipe(aggregate="majority"), by=None)
     with database.read() as c:
         source = tables.snapshot_source.c
-        counts = dict(
-            map(
-                tuple,
-                c.execute(
-                    select(source.row_no, func.count()).where(source.snapshot_id == made.id).group_by(source.row_no)
-                ),
-            )
-        )
+        rows = c.execute(select(source.row_no).where(source.snapshot_id == made.id)).scalars()
+        counts: Counter[int] = Counter(rows)
     by_row = {
         number: row["prompt"][0]["content"] for number, row in enumerate(read_jsonl(made.path(tmp_path)), start=1)
     }

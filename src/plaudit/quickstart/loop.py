@@ -76,7 +76,7 @@ class QuickstartConfig(Config):
     sft_lr: float = Field(5e-5, gt=0, description="Peak learning rate of SFT.")
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
-    ppo_iterations: int = Field(16, ge=1, description="Rounds of sampling and training.")
+    ppo_iterations: int = Field(12, ge=1, description="Rounds of sampling and training.")
     ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
     ppo_lr: float = Field(1e-4, gt=0, description="Learning rate of PPO; the value branch takes half of it.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty towards the SFT model.")

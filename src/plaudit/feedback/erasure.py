@@ -16,6 +16,7 @@ from plaudit.feedback import audit_log, groups
 from plaudit.feedback.accounts import BY_ACCOUNT, BY_PAIR
 from plaudit.feedback.content import text_sha256
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.importing import rehearse
 from plaudit.feedback.members import check_not_last_owner, end_sessions
 from plaudit.feedback.snapshots import snapshot_path
 from plaudit.feedback.store import clock, tables
@@ -60,6 +61,11 @@ def erase(project: Project, member_id: str, what: set[What], *, by: str | None) 
         append_line(project.folder / FILE, json_line({"member": member_id, "what": sorted(what), "at": clock.now()}))
     _finish(project, files)
     return erased
+
+
+def would_erase(project: Project, member_id: str, what: set[What]) -> Erased:
+    """What `erase` would erase now; nothing is changed. Raises like `erase`."""
+    return rehearse(project.database, lambda connection: _erase(connection, project, member_id, what)[0])
 
 
 def erase_again(project: Project) -> Erased:

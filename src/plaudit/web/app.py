@@ -16,9 +16,19 @@ from plaudit.web import figures, moments, problems, text
 from plaudit.web.api import health, v1
 from plaudit.web.demo import Door
 from plaudit.web.pages import (
+    admin_batches,
     admin_bias,
+    admin_content,
+    admin_erasure,
+    admin_gold,
+    admin_guidelines,
+    admin_import,
     admin_lineage,
+    admin_log,
+    admin_members,
+    admin_overview,
     admin_quality,
+    admin_settings,
     admin_snapshots,
     group_questions,
     guidelines,
@@ -35,7 +45,23 @@ from plaudit.web.security import Guard
 from plaudit.web.visit import Site
 
 FOLDER: Final = Path(__file__).parent
-ADMIN_PAGES: Final = (review, admin_quality, admin_bias, admin_snapshots, admin_lineage)
+ADMIN_PAGES: Final = (
+    review,
+    admin_overview,
+    admin_batches,
+    admin_guidelines,
+    admin_gold,
+    admin_members,
+    admin_erasure,
+    admin_quality,
+    admin_bias,
+    admin_content,
+    admin_import,
+    admin_snapshots,
+    admin_lineage,
+    admin_log,
+    admin_settings,
+)
 PAGES: Final = (sign_in, home, guidelines, training, work, history, profile, group_questions, own_data, *ADMIN_PAGES)
 API: Final = (v1, health)
 

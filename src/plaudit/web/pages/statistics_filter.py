@@ -31,7 +31,7 @@ def read_filter(member: Member, batch: str, kind: str) -> Asked:
         if batch and batch not in {one.id for one in batches}:
             raise FeedbackError("not_found", "There is no such batch of rankings.", status=404)
         kinds = judgments_by_kind(connection, batch or None)
-    chosen: Kind = KINDS[kind] if kind in KINDS else next(iter(kinds), "person")
+    chosen = KINDS.get(kind) or next(iter(kinds), None) or KINDS["person"]
     return Asked(Wanted(chosen, batch or None), batches, kinds)
 
 

@@ -11,7 +11,7 @@ import math
 import random
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, exists, false, func, not_, or_, select
 from sqlalchemy import text as sql_text
 
 from plaudit.feedback.batches import Batch, BatchConfig
@@ -21,6 +21,7 @@ from plaudit.feedback.store.tables import assignment, draft, gold_key, origin, r
 _BEGUN = sql_text("task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap")
 _FREE = sql_text("task.status = 'open' AND task.slots_taken < task.overlap")
 _FRESH = sql_text("task.status = 'open' AND task.slots_taken = 0")
+_FIRST = 100
 
 
 class Pick(NamedTuple):
@@ -100,13 +101,20 @@ def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | 
 
 
 def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause, *, wait: bool = False) -> Pick | None:
-    query = (
+    """The task of highest priority that fulfils the condition and was never this labeler's."""
+    rightful = [task.c.batch_id == batch.id, condition, not_(_mine(member_id)), not_(_own_words(member_id))]
+    if batch.purpose == "work":
+        rightful.append(not_(exists().where(gold_key.c.task_id == task.c.id)))
+    query = select(task.c.id).where(*rightful).order_by(task.c.priority.desc())
+    # PostgreSQL would check every task of the batch and then sort. The first few nearly always hold one.
+    first = (
         select(task.c.id)
-        .where(task.c.batch_id == batch.id, condition, not_(_mine(member_id)), not_(_own_words(member_id)))
-        .where(_ordinary() if batch.purpose == "work" else true())
+        .where(task.c.batch_id == batch.id, condition)
         .order_by(task.c.priority.desc())
+        .limit(_FIRST)
+        .correlate(None)
     )
-    found = _first(c, query, wait=wait)
+    found = _first(c, query.where(task.c.id.in_(first)), wait=wait) or _first(c, query, wait=wait)
     return Pick(found.id) if found else None
 
 
@@ -136,10 +144,6 @@ def _again(c: Connection, member_id: str, batch: Batch, *, drafted: bool) -> Pic
 def _first(c: Connection, query: Select[Any], *, wait: bool) -> Any:
     # "No key update" is enough, and lets others add rows that refer to the task.
     return c.execute(query.limit(1).with_for_update(of=task, key_share=True, skip_locked=not wait)).first()
-
-
-def _ordinary() -> ColumnElement[bool]:
-    return not_(exists().where(gold_key.c.task_id == task.c.id))
 
 
 def _mine(member_id: str) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, select
 
@@ -81,7 +81,7 @@ def candidates(c: Connection, *, limit: int = 20) -> list[Candidate]:
         .order_by(task.c.agreement.desc(), task.c.submitted.desc(), task.c.id)
         .limit(limit)
     )
-    rows: Iterable[Any] = c.execute(query)
+    rows = cast(Iterable[Any], c.execute(query))
     return [
         Candidate(row.id, row.name, read_prompt(row)[-1].content[:_START], row.submitted, row.agreement) for row in rows
     ]
@@ -94,7 +94,7 @@ def starts(c: Connection, task_ids: list[str]) -> dict[str, str]:
         .join(prompt, prompt.c.id == task.c.prompt_id)
         .where(task.c.id.in_(task_ids))
     )
-    rows: Iterable[Any] = c.execute(query)
+    rows = cast(Iterable[Any], c.execute(query))
     return {row.id: read_prompt(row)[-1].content[:_START] for row in rows}
 
 

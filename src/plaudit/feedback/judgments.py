@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
 
 from plaudit.core.records import Prompt
 from plaudit.feedback.batches import Purpose
@@ -62,8 +62,8 @@ def load_judgments(
     ]
     if batches is not None:
         chosen.append(batch.c.id.in_(batches))
-    if newest is not None and (before := _time_before(c, chosen, newest)) is not None:
-        chosen.append(submission.c.created_at > before)
+    if newest is not None:
+        chosen += _among_newest(c, chosen, newest)
     items = _items(c, chosen)
     entries = groupby(_stream(c, _entries(chosen)), key=lambda row: row.id)
     found: list[Judgment] = []
@@ -131,15 +131,18 @@ def _entries(chosen: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
     return query.where(*chosen).order_by(submission.c.id)
 
 
-def _time_before(c: Connection, chosen: list[ColumnElement[bool]], newest: int) -> int | None:
-    """When the last submission before the `newest` ones was made; None if there is none."""
-    query = _chosen_tasks(submission.c.created_at, chosen).order_by(submission.c.created_at.desc())
-    return c.execute(query.offset(newest).limit(1)).scalar()
+def _among_newest(c: Connection, chosen: list[ColumnElement[bool]], newest: int) -> list[ColumnElement[bool]]:
+    """The condition that a submission is one of the `newest`; none if there are no more than that."""
+    # With the id, because all judgments of an import may have the same time.
+    age = submission.c.created_at, submission.c.id
+    query = _chosen(chosen, *age).order_by(*(column.desc() for column in age))
+    oldest = c.execute(query.offset(newest - 1).limit(1)).first()
+    return [] if oldest is None else [tuple_(*age) >= tuple_(*oldest)]
 
 
-def _chosen_tasks(column: ColumnElement[Any], chosen: list[ColumnElement[bool]]) -> Select[Any]:
+def _chosen(chosen: list[ColumnElement[bool]], *columns: ColumnElement[Any]) -> Select[Any]:
     return (
-        select(column)
+        select(*columns)
         .select_from(submission)
         .join(assignment, assignment.c.id == submission.c.assignment_id)
         .join(member, member.c.id == assignment.c.member_id)
@@ -151,7 +154,7 @@ def _chosen_tasks(column: ColumnElement[Any], chosen: list[ColumnElement[bool]])
 
 def _items(c: Connection, chosen: list[ColumnElement[bool]]) -> dict[str, _Item]:
     """Every task of the chosen submissions with its texts. A text that many tasks show is one object in memory."""
-    judged = _chosen_tasks(task.c.id, chosen)
+    judged = _chosen(chosen, task.c.id)
     query = (
         select(task_response.c.task_id, task.c.prompt_id, response.c.id, response.c.body)
         .join(task, task.c.id == task_response.c.task_id)

@@ -1,20 +1,16 @@
-"""Figures on pages: an estimate in words, and charts of many of them."""
+"""Figures on pages: an estimate in words, and several of them as bars (other plots: `quality_plots`)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from markupsafe import Markup
 
-from plaudit.feedback.quality.drift import Period
 from plaudit.feedback.quality.intervals import Estimate
 from plaudit.reports.bars import bars
 from plaudit.reports.figures import Figure
-from plaudit.reports.plots import Chart, Line, draw
-from plaudit.reports.scales import Range
 
 MOST_BARS: Final = 24
-_NOT_A_NUMBER: Final = math.nan
 
 
 def share(estimate: Estimate) -> Markup:
@@ -38,36 +34,17 @@ def count(number: int) -> str:
 
 
 def bar_chart(title: str, scale: str, values: Iterable[tuple[str, Estimate]]) -> Markup:
-    """Shares in percent: one bar with its interval each, at most `MOST_BARS`; undefined estimates have none."""
+    """Shares: one bar with its interval each, at most `MOST_BARS`; undefined estimates have none."""
     shown = [(name, _figure(estimate)) for name, estimate in values if estimate.value is not None][:MOST_BARS]
-    return Markup(bars(title, scale, shown))  # `bars` escapes all that it is given
-
-
-def over_time(title: str, periods: Sequence[Period], lines: Sequence[tuple[str, str]]) -> Markup:
-    """Shares over periods in percent, each line with its interval as a band. lines: (label, field of `Period`)."""
-    series = [
-        Line(
-            label,
-            [(number, _percent(_of(period, name).value)) for number, period in enumerate(periods, start=1)],
-            tone=tone,
-            band=[(_percent(_of(period, name).low), _percent(_of(period, name).high)) for period in periods],
-        )
-        for tone, (label, name) in enumerate(lines)
-    ]
-    chart = Chart(title, "period, the oldest first", "percent", series, y_bounds=Range(0.0, 100.0))
-    return Markup(draw(chart))  # `draw` escapes all that it is given
-
-
-def _of(period: Period, name: str) -> Estimate:
-    return getattr(period, name)
-
-
-def _percent(value: float | None) -> float:
-    return _NOT_A_NUMBER if value is None else 100 * value
+    return Markup(bars(title, scale, shown, share=True))  # `bars` escapes all that it is given
 
 
 def _figure(estimate: Estimate) -> Figure:
-    return Figure(_percent(estimate.value), _percent(estimate.low), _percent(estimate.high), estimate.n)
+    return Figure(_number(estimate.value), _number(estimate.low), _number(estimate.high), estimate.n)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _written(estimate: Estimate, factor: float, digits: int, sign: str = "") -> Markup:

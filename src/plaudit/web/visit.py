@@ -4,7 +4,7 @@ A page is a plain function of a `Visit` (anybody) or of a `Member` with a role. 
 signature, `def page(member: Admin)`, so a page without one cannot be written by forgetting a line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -164,9 +164,10 @@ Admin = Annotated[Member, Depends(AtLeast("admin"))]
 Owner = Annotated[Member, Depends(AtLeast("owner"))]
 
 
-async def read_form(request: Request) -> FormData:
+async def read_form(request: Request) -> AsyncIterator[FormData]:
     """The posted form. The only asynchronous step: pages themselves are plain functions in threads."""
-    return await request.form(max_files=1, max_fields=2000)
+    async with request.form(max_files=1, max_fields=2000) as form:
+        yield form
 
 
 Form = Annotated[FormData, Depends(read_form)]

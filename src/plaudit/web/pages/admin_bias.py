@@ -15,18 +15,14 @@ from plaudit.feedback.import_files import check_size
 from plaudit.feedback.statistics import chosen_judgments, reward_audit
 from plaudit.web.figures import bar_chart
 from plaudit.web.pages.statistics_filter import chosen_criterion, read_filter, statistics
+from plaudit.web.quality_plots import bias_effects
 from plaudit.web.uploads import uploaded
 from plaudit.web.visit import Admin, Form, Member, text_field
 
 router = APIRouter(prefix="/admin/bias")
 
-SCALE: Final = "points; 0 is no effect"
-CHARTS: Final = {
-    "position": "Preference for the answer shown earlier",
-    "length": "Preference for the longer answer",
-    "speed": "Agreement when fast minus when slow",
-    "suggestion": "Agreement with the machine above that of the others",
-}
+SCALE: Final = "effect; 0 is none"
+PROBES: Final = ("position", "length", "speed", "suggestion")
 
 
 class RewardAudit(NamedTuple):
@@ -98,10 +94,7 @@ def _page(
         "single": single,
         "found_single": [one for one in single if one.found],
         "tested": sum(one.p is not None for one in single),
-        "charts": [
-            _chart(title, ((one.labeler, one) for one in effects if one.probe == probe and one.labeler != EVERYBODY))
-            for probe, title in CHARTS.items()
-        ],
+        "charts": [] if quality is None else [Markup(bias_effects(quality, probe)) for probe in PROBES],
         "reward": None if reward is None else reward.effects,
         "scores_name": "" if reward is None else reward.name,
         "scored": 0 if reward is None else reward.scored,

@@ -3,14 +3,16 @@
 from typing import Final, NamedTuple
 
 from fastapi import APIRouter
+from markupsafe import Markup
 from starlette.responses import Response
 
 from plaudit.feedback.quality.drift import Change
 from plaudit.feedback.quality.intervals import Estimate
 from plaudit.feedback.quality.report import Quality
 from plaudit.feedback.quality.text import notable, shown
-from plaudit.web.figures import bar_chart, count, over_time
+from plaudit.web.figures import bar_chart, count
 from plaudit.web.pages.statistics_filter import chosen_criterion, read_filter, statistics
+from plaudit.web.quality_plots import agreement_of_labelers, agreement_of_pairs, drift_charts
 from plaudit.web.visit import Admin
 
 router = APIRouter(prefix="/admin/quality")
@@ -79,20 +81,14 @@ def quality(member: Admin, batch: str = "", kind: str = "", criterion: str = "")
         ],
         agreement_rows=rows,
         agreement_chart=bar_chart(
-            "How often labelers agree", "percent", [(row.label, row.estimate) for row in rows if row.share]
+            "How often labelers agree",
+            "share of judgments or pairs",
+            [(row.label, row.estimate) for row in rows if row.share],
         ),
-        labeler_chart=bar_chart(
-            "Agreement with the majority of the others",
-            "percent of strict preferences",
-            [(card.labeler, card.majority) for card in chosen.labelers],
-        ),
+        labeler_charts=[Markup(agreement_of_labelers(chosen)), Markup(agreement_of_pairs(chosen))],
         repeated=any(card.consistency.value is not None for card in chosen.labelers),
         weights={one.labeler: one.weight for one in chosen.reliability.labelers},
-        drift_chart=over_time(
-            "Agreement and ties over time",
-            chosen.drift.periods,
-            [("with the others' majority", "majority"), ("ties", "tie_rate")],
-        ),
+        drift_charts=[Markup(chart) for chart in drift_charts(chosen)],
         **shared,
     )
 

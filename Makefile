@@ -9,7 +9,7 @@ RUN_READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-slow check format e2e bench clean
+.PHONY: help setup setup-dev quickstart label test test-slow check format e2e bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ setup-dev: $(DEV_READY) ## the same, with the tools that tests and checks need
 
 quickstart: $(RUN_READY) ## the whole loop on a real model, about ten minutes on two cores
 	$(BIN)/plaudit quickstart
+
+label: $(RUN_READY) ## the labeling app with a filled demo project
+	$(BIN)/plaudit label --demo
 
 test: $(DEV_READY) ## the fast tests
 	$(BIN)/python -m pytest

@@ -1,6 +1,6 @@
 """All benchmarks, one after the other: python -m benchmarks. Each prints what it measured as JSON lines.
 
-Those on people's judgments need PLAUDIT_DATA, the PPO iteration needs PLAUDIT_PEER (a folder with `workload/prompts.jsonl`);
+Those on people's judgments need PLAUDIT_DATA, the PPO iteration needs PLAUDIT_PEER (its `workload/prompts.jsonl`);
 without them they are left out, and said so. Leave the machine alone meanwhile.
 """
 

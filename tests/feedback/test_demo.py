@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from plaudit.datasets.read import read_rankings
 from plaudit.feedback import audit_log
 from plaudit.feedback.batches import list_batches, progress
+from plaudit.feedback.bias.report import audit
 from plaudit.feedback.demo import FINISHED, RUNNING, SNAPSHOT, WRITING, create_demo
 from plaudit.feedback.gold_accuracy import gold_accuracy
 from plaudit.feedback.judgments import load_judgments
@@ -84,6 +85,17 @@ def test_planted_labelers_are_recovered(demo: Project, judged: list[Judgment]) -
     with demo.database.read() as c:
         gold = {one.pseudonym: one.mean for one in gold_accuracy(c)}
     assert max(gold["inverted"], gold["lazy"]) < 0.5 < min(gold[f"careful-{number}"] for number in (1, 2, 3))
+
+
+def test_planted_tastes_are_found_by_the_bias_audit_and_nobody_else_is_accused_of_them(judged: list[Judgment]) -> None:
+    ordinary = [one for one in judged if one.gold is None]
+    found = {
+        (one.labeler, one.probe)
+        for one in audit(ordinary, outcomes(ordinary)).effects
+        if one.labeler is not None and one.adjusted is not None and one.adjusted < 0.05
+    }
+    assert {("first", "position"), ("long", "length")} <= found
+    assert not any(str(labeler).startswith("careful") for labeler, _ in found)
 
 
 def test_the_content_is_in_the_package_and_small() -> None:

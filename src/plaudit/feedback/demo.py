@@ -39,7 +39,7 @@ NAME = "Everyday advice (demo)"
 FINISHED, RUNNING, WRITING = "Advice, first week", "Advice, second week", "Ideal answers"
 SNAPSHOT = "advice"
 DAYS = 12
-OVERLAP = 5
+OVERLAP = 8
 _SEED = 7
 # How many of the questions each batch gets: those with an expected answer, and ordinary ones.
 _TRAINING, _TEST, _FINISHED_GOLD, _RUNNING_GOLD, _FINISHED_TASKS = 3, 5, 8, 3, 30

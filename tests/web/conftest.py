@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 from sites import Site, prepare
+from tabs import address, browser, tab
+
+__all__ = ["address", "browser", "tab"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from plaudit.feedback import batches, costs, gold, tasks
 from plaudit.feedback.batches import BatchConfig, Kind, Purpose, Status
 from plaudit.feedback.content_search import Search, origins, unasked
 from plaudit.feedback.errors import FeedbackError
+from plaudit.reports.markup import plain
 from plaudit.web.fields import number, number_field
 from plaudit.web.visit import Admin, Form, Member, text_field
 
@@ -118,7 +119,7 @@ def _page(
             connection, batch_id, hourly_rate=float(hourly) if isinstance(hourly, int | float) else None
         )
         counts = batches.labeler_counts(connection, batch_id)
-        choices = [("", "everywhere"), *((one.id, f"{one.kind}: {one.name}"[:80]) for one in origins(connection))]
+        sources = origins(connection)
     return member.page(
         "admin_batch.html",
         status=status,
@@ -131,7 +132,7 @@ def _page(
         rate=rate if cost.money else "",
         added=added,
         counts=counts,
-        origins=choices,
+        origins=[("", "everywhere"), *((one.id, plain(f"{one.kind}: {one.name}"[:80])) for one in sources)],
         given=given or {},
         problems=problems or [],
     )

@@ -12,6 +12,7 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.expected import Expected
 from plaudit.feedback.gold_accuracy import gold_accuracy
 from plaudit.feedback.gold_workshop import Workpiece
+from plaudit.reports.markup import plain
 from plaudit.web.answers import LETTERS
 from plaudit.web.fields import number_field
 from plaudit.web.visit import Admin, Form, Member, text_field
@@ -110,7 +111,7 @@ def _page(
         piece=found,
         letters=letters,
         expected=_in_words(found, letters),
-        targets=[(one.id, labels[one.purpose].format(one.name)) for one in batches],
+        targets=[(one.id, labels[one.purpose].format(plain(one.name))) for one in batches],
         given=given or {},
         problems=problems or [],
     )

@@ -74,7 +74,7 @@ def bias_effects(quality: Quality, probe: str) -> Html:
     single = [effect for effect in effects if effect.labeler != EVERYBODY and effect.effect.value is not None]
     strongest = sorted(single, key=lambda effect: -abs(effect.effect.value or 0.0))[: MOST_ROWS - len(everybody)]
     shown = [(effect.labeler, made) for effect in (*everybody, *strongest) if (made := _figure(effect.effect))]
-    scale = effects[0].scale if effects else ""
+    scale = effects[0].scale.partition(",")[0] if effects else ""  # the rest would run out of the drawing
     return bars(f"{probe.capitalize()} effect", scale, shown, share=True)
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# One PostgreSQL for all folders of tests: a fixture of the session that two `conftest.py` import would start twice.
+pytest_plugins = ["databases"]
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

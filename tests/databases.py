@@ -1,6 +1,6 @@
 """Databases for tests: an empty project on SQLite and on a real PostgreSQL, which runs as long as the tests do.
 
-A `conftest.py` takes what it needs, with what it depends on; see that of `tests/feedback`.
+A plugin of pytest, named in `tests/conftest.py`, so that all folders of tests share them.
 """
 
 import contextlib

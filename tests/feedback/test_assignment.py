@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
+from functools import partial
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -170,6 +171,20 @@ def test_a_skipped_task_goes_to_others_and_after_three_complaints_to_nobody(data
             assert claim(c, person, secret=SECRET) is None
         assert claim(c, people[3], secret=SECRET) is None
         assert c.execute(select(task.c.status, task.c.slots_taken)).one() == ("retired", 0)
+        assert invariants(c) == []
+
+
+def test_a_skip_and_a_release_that_are_sent_again_do_nothing_more(database: Database):
+    with database.write() as c:
+        start_batch(c, tasks=2, config=BatchConfig(skips_to_retire=2))
+        ada = populate.add_member(c, "Ada")
+        for end, state in ((partial(skip, reason="broken"), "skipped"), (release, "released")):
+            found = claimed(c, ada)
+            for _ in range(3):
+                end(c, ada, found.id)
+                assert open_assignment(c, ada, found.id).state == state
+            row = c.execute(select(task.c.slots_taken, task.c.status).where(task.c.id == found.task_id)).one()
+            assert row == (0, "open")
         assert invariants(c) == []
 
 

@@ -228,6 +228,7 @@ def test_a_draft_of_an_older_page_is_refused(database: Database, ada_at_work):
     with database.write() as c:
         assert save_draft(c, ada, found.id, 0, {"reason": "one"}) == 1
         assert save_draft(c, ada, found.id, 1, {"reason": "two"}) == 2
+        assert save_draft(c, ada, found.id, 1, {"reason": "two"}) == 2  # sent again, because the reply got lost
         for stale in (0, 1, 3):
             assert code_of(lambda stale=stale: save_draft(c, ada, found.id, stale, {})) == "stale_draft"
         page = open_assignment(c, ada, found.id)

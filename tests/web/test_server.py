@@ -1,41 +1,15 @@
 """The server as a process: where it listens, that there is one, how it stops; and the command that starts it."""
 
-import contextlib
-import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import httpx
 import pytest
+from server_process import served, start
 from sites import Site
 
 from plaudit.core.errors import ConfigError
 from plaudit.web.server import LOOPBACK_NAMES, address_of, check_address
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from plaudit.cli.app import main; main()", "label", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-@contextlib.contextmanager
-def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running server and its address."""
-    process = start(*arguments)
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(r"served at (http://\S+?)\.? ?(?:Open|$)", line):
-                yield process, found[1]
-                break
-        else:
-            pytest.fail("the server did not start")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

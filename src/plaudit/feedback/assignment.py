@@ -192,11 +192,15 @@ def heartbeat(c: Connection, member_id: str, assignment_id: str, lease_no: int) 
 def skip(c: Connection, member_id: str, assignment_id: str, reason: SkipReason) -> None:
     """Leave a task to others. It does not come back, unless the batch says that skipped tasks come back last.
 
+    Doing it twice is the same as once: a reply can get lost, and the request is sent again.
+
     Raises FeedbackError "not_found", "lease_lost", "invalid_reason".
     """
     if reason not in SKIP_REASONS:
         raise FeedbackError("invalid_reason", f"A reason is one of {', '.join(SKIP_REASONS)}.", status=422)
     row = locked(c, member_id, assignment_id)
+    if row.state == "skipped":
+        return
     _end(c, row, "skipped", reason)
     most = BatchConfig.model_validate(row.config).skips_to_retire
     if not most or reason not in _FAULT_OF_TASK:
@@ -213,11 +217,13 @@ def skip(c: Connection, member_id: str, assignment_id: str, reason: SkipReason) 
 
 
 def release(c: Connection, member_id: str, assignment_id: str) -> None:
-    """Give a task back for now. A draft stays, and with it the task comes back first.
+    """Give a task back for now. A draft stays, and with it the task comes back first. Twice is the same as once.
 
     Raises FeedbackError "not_found", "lease_lost".
     """
-    _end(c, locked(c, member_id, assignment_id), "released", None)
+    row = locked(c, member_id, assignment_id)
+    if row.state != "released":
+        _end(c, row, "released", None)
 
 
 def expire(c: Connection) -> int:

@@ -18,7 +18,8 @@ MAX_DRAFT_CHARS = 2 * MAX_CHARS
 def save_draft(c: Connection, member_id: str, assignment_id: str, revision: int, payload: dict[str, Any]) -> int:
     """Save over draft number `revision` (0: there was none). Returns the new number.
 
-    Works in every state of the assignment except voided: what was typed is kept also when the time is up.
+    Works in every state of the assignment except voided: what was typed is kept also when the time is up. Saving the
+    same again is the same as once: a reply can get lost, and the request is sent again.
 
     Raises FeedbackError "not_found"; "stale_draft" (409) if another page has saved since; "invalid_draft" (422).
     """
@@ -26,7 +27,10 @@ def save_draft(c: Connection, member_id: str, assignment_id: str, revision: int,
     if row.state == "voided":
         raise FeedbackError("voided", "A reviewer has voided this work, so it cannot be changed.")
     _check(payload)
-    before = c.execute(select(draft.c.revision).where(draft.c.assignment_id == assignment_id)).scalar()
+    kept = c.execute(select(draft.c.revision, draft.c.payload).where(draft.c.assignment_id == assignment_id)).first()
+    before = None if kept is None else kept.revision
+    if kept is not None and (kept.revision, kept.payload) == (revision + 1, payload):
+        return kept.revision
     if (before or 0) != revision:
         raise FeedbackError(
             "stale_draft",

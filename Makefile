@@ -24,9 +24,11 @@ label: $(RUN_READY) ## the labeling app with a filled demo project
 	$(BIN)/plaudit label --demo
 
 test: $(DEV_READY) ## the fast tests
+	@scripts/test-packages.sh
 	$(BIN)/python -m pytest
 
 test-slow: $(DEV_READY) ## the tests that take minutes: real training, real weights
+	@scripts/test-packages.sh
 	$(BIN)/python -m pytest -m slow
 
 check: $(DEV_READY) ## style, format and types

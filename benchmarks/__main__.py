@@ -37,6 +37,7 @@ def plan() -> list[tuple[str, list[str], str]]:
         ("quality", [], ""),
         ("import_prompts", [], ""),
         ("labeling", [], ""),
+        ("labeling_http", [], ""),
         ("selection", rankings, "" if DATA else "PLAUDIT_DATA"),
     ]
 

@@ -5,7 +5,8 @@
 
 Each labeler is a thread that claims, thinks, submits, and thinks again; thinking times are exponential with a mean of
 `--think` seconds. People need far longer for a ranking of four answers, so the default is a harder load than a team of
-that size; `--think 0` shows how much one server does at most. Services are called directly, without HTTP.
+that size; `--think 0` shows how much one server does at most. Services are called directly; `labeling_http.py` does
+the same over HTTP.
 
 Prints one JSON line. Times are wall-clock, from asking for a connection to the end of the commit; `p99` comes with the
 95 % interval of that quantile (order statistics). Run it on an idle machine.
@@ -51,7 +52,7 @@ class Timing(NamedTuple):
 
 
 def main() -> None:
-    options = parse()
+    options = arguments("Milliseconds of a claim and of a submit.").parse_args()
     with tempfile.TemporaryDirectory() as folder:
         database = Database(options.database or f"sqlite:///{Path(folder) / 'plaudit.db'}")
         upgrade(database)
@@ -235,8 +236,8 @@ def quantiles(seconds: Sequence[float]) -> dict[str, Any]:
     return {"n": n} | {name: round(value, 1) for name, value in values.items()}
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Milliseconds of a claim and of a submit.")
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--database", help="address of an empty database; a new SQLite file if left out")
     parser.add_argument("--labelers", type=int, default=50)
     parser.add_argument("--stored", type=int, default=0, help="judgments that are there already")
@@ -244,7 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--think", type=float, default=2.0, help="mean seconds between requests of a labeler")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure")
     parser.add_argument("--verify", action="store_true", help="check the invariants afterwards")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ class Labeler:
         found = {reply["id"] for reply in self.both("claims", {"purpose": "work"}, {})}
         if self.server.lives == self.since:  # else its time may be up
             assert found <= {task["id"]}, "two tabs got different tasks"
-        self.submit(task)
+        self.while_it_lasts(lambda: self.submit(task))
 
     def leaves_before_the_reply(self, task: Task) -> None:
         """The connection closes when all is sent, or while it is answered; then it is sent again."""
@@ -176,7 +176,7 @@ class Labeler:
         self.while_it_lasts(lambda: self.sdk.release(task))
         again = self.claim()
         if again is None or again["id"] != task["id"]:  # somebody else took its last place
-            self.submit(task)
+            self.while_it_lasts(lambda: self.submit(task))
         else:
             assert again["lease_no"] > task["lease_no"]
             self.is_refused("lease_lost", lambda: self.sdk.submit(task, {"tiers": self.judge(task)}))
@@ -213,7 +213,10 @@ class Labeler:
         self.while_it_lasts(lambda: (self.sdk.skip(task, "not_my_field"), self.sdk.skip(task, "not_my_field")))
 
     def while_it_lasts(self, request: Callable[[], object]) -> None:
-        """A request that is refused once the task's time is up, which ends only while the server is down."""
+        """A request that is refused once the task has a new lease; between claims that comes of a server that died.
+
+        Its time may be up then, or a claim was made whose reply got lost.
+        """
         try:
             request()
         except ApiError as error:

@@ -33,9 +33,9 @@ def compare_policies(
 ) -> list[dict[str, Any]]:
     """Win rates of a against b, one a judge, for `summary["comparisons"]`; the answers go to samples.jsonl.
 
-    Several answers to a prompt repeat it in `prompts`. Each answer of a meets each answer of b to the same prompt, which
-    narrows the interval for free: K answers a side give K * K comparisons. The first judge's scores are those shown
-    beside the answers.
+    Several answers to a prompt repeat it in `prompts`. Each answer of a meets each answer of b to the same prompt,
+    which narrows the interval for free: K answers a side give K * K comparisons. The first judge's scores are those
+    shown beside the answers.
 
     Raises:
         DataError: numbers of prompts and answers differ, no judge, or a judge scores nothing on both sides.

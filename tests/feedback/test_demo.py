@@ -57,7 +57,7 @@ def test_the_snapshot_is_training_data_and_was_used(demo: Project) -> None:
         assert [use.stage for use in uses_of(c, made.id)] == ["reward"]
     assert find_fault(made, demo.folder) is None
     assert len(read_rankings(made.path(demo.folder)).rows) == made.rows
-    assert made.manifest["labelers"] == {"simulated": 7}, "the inverted labeler weighs nothing"
+    assert made.manifest["labelers"] == {"simulated": 6}, "the inverted and the random labeler weigh nothing"
 
 
 def test_times_are_in_the_past_and_speeds_differ(judged: list[Judgment]) -> None:

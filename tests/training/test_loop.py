@@ -47,7 +47,10 @@ def test_the_clock_counts_steps_or_minutes(monkeypatch: pytest.MonkeyPatch) -> N
     assert due == [3, 6]
 
 
-def test_the_first_interruption_raises_a_flag_and_the_second_acts() -> None:
+def test_the_first_interruption_raises_a_flag_and_the_second_acts(request: pytest.FixtureRequest) -> None:
+    # A shell's background processes start with Ctrl-C ignored, and the second one would go nowhere.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
     before = signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:
         assert not interrupts.requested

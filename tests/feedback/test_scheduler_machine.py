@@ -289,7 +289,7 @@ def _run(database: Database, examples: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            derandomize=True,  # the same examples every time: `--hypothesis-seed` looks for others
+            derandomize=True,  # the same examples every time; take it out to look for others with --hypothesis-seed
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,

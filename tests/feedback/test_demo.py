@@ -14,7 +14,7 @@ from plaudit.feedback.bias.report import audit
 from plaudit.feedback.demo import FINISHED, RUNNING, SNAPSHOT, WRITING, create_demo
 from plaudit.feedback.gold_accuracy import gold_accuracy
 from plaudit.feedback.judgments import load_judgments
-from plaudit.feedback.lineage import uses_of
+from plaudit.feedback.lineage import uses_of, uses_of_member
 from plaudit.feedback.quality.outcomes import outcomes
 from plaudit.feedback.quality.records import Judgment
 from plaudit.feedback.quality.reliability import LabelerReliability, reliability
@@ -57,7 +57,11 @@ def test_the_snapshot_is_training_data_and_was_used(demo: Project) -> None:
         assert [use.stage for use in uses_of(c, made.id)] == ["reward"]
     assert find_fault(made, demo.folder) is None
     assert len(read_rankings(made.path(demo.folder)).rows) == made.rows
-    assert made.manifest["labelers"] == {"simulated": 6}, "the inverted and the random labeler weigh nothing"
+    # The inverted labeler weighs nothing; the one who ranks at random next to nothing, or nothing, as chance has it.
+    assert made.manifest["labelers"]["simulated"] in (6, 7)
+    with demo.database.read() as c:
+        inverted = c.execute(select(tables.member.c.id).where(tables.member.c.pseudonym == "inverted")).scalar_one()
+        assert uses_of_member(c, inverted) == []
 
 
 def test_times_are_in_the_past_and_speeds_differ(judged: list[Judgment]) -> None:
@@ -89,13 +93,14 @@ def test_planted_labelers_are_recovered(demo: Project, judged: list[Judgment]) -
 
 def test_planted_tastes_are_found_by_the_bias_audit_and_nobody_else_is_accused_of_them(judged: list[Judgment]) -> None:
     ordinary = [one for one in judged if one.gold is None]
-    found = {
-        (one.labeler, one.probe)
+    adjusted = {
+        (str(one.labeler), one.probe): one.adjusted
         for one in audit(ordinary, outcomes(ordinary)).effects
-        if one.labeler is not None and one.adjusted is not None and one.adjusted < 0.05
+        if one.labeler is not None and one.adjusted is not None
     }
-    assert {("first", "position"), ("long", "length")} <= found
-    assert not any(str(labeler).startswith("careful") for labeler, _ in found)
+    assert max(adjusted["first", "position"], adjusted["long", "length"]) < 0.05
+    # At 0.05 one demo in twenty would accuse somebody by chance.
+    assert min(p for (labeler, _), p in adjusted.items() if labeler.startswith("careful")) > 0.001
 
 
 def test_the_content_is_in_the_package_and_small() -> None:

@@ -52,8 +52,8 @@ def planted_labelers(*, preference: Callable[[Prompt, str], float] | None = None
         Planted(Labeler("random", discrimination=0.0), "ranks without reading", words_a_second=25.0),
         Planted(Labeler("lazy", tie_width=1e9), "calls everything equal", words_a_second=40.0),
         Planted(Labeler("inverted", discrimination=-2.0), "has the scale upside down"),
-        Planted(Labeler("first", discrimination=1.2, first_shown=6.0), "prefers the response shown first"),
-        Planted(Labeler("long", discrimination=1.6, per_ten_words=2.5), "prefers long responses"),
+        Planted(Labeler("first", discrimination=1.2, first_shown=12.0), "prefers the response shown first"),
+        Planted(Labeler("long", discrimination=1.6, per_ten_words=5.0), "prefers long responses"),
     )
     if preference is None:
         return labelers

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.core.files import write_jsonl
-from plaudit.feedback.import_files import check_file
-from plaudit.feedback.importing import import_prompts
-from plaudit.feedback.store.project import create_project
+from plaudit.feedback.content.import_files import check_file
+from plaudit.feedback.content.importing import import_prompts
+from plaudit.feedback.project import create_project
 
 WORDS = ("apple", "river", "winter", "letter", "window", "garden", "silver", "mother", "number", "summer")
 

@@ -27,19 +27,19 @@ from sqlalchemy import Connection, Table, insert
 
 from plaudit.core.records import Message
 from plaudit.core.seeding import derive
-from plaudit.feedback import guidelines
-from plaudit.feedback.answers import RankingAnswer
-from plaudit.feedback.assignment import Assignment, claim
-from plaudit.feedback.batches import BatchConfig, create_batch, set_status
-from plaudit.feedback.content import NewPrompt, add_origin, add_prompts, add_responses
-from plaudit.feedback.expected import Constraint, Expected
-from plaudit.feedback.members import add_member
+from plaudit.feedback.content.content import NewPrompt, add_origin, add_prompts, add_responses
+from plaudit.feedback.people.members import add_member
 from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.database import Database
-from plaudit.feedback.store.invariants import invariants
 from plaudit.feedback.store.migrate import upgrade
-from plaudit.feedback.submissions import submit
-from plaudit.feedback.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.answers import RankingAnswer
+from plaudit.feedback.tasks.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.tasks.expected import Constraint, Expected
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.upkeep.invariants import invariants
+from plaudit.feedback.work.assignment import Assignment, claim
+from plaudit.feedback.work.submissions import submit
 
 SECRET = b"of the benchmark"
 RESPONSES, OVERLAP, GOLD, PROMPTS_STORED = 4, 3, 50, 1_000

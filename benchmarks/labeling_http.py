@@ -30,9 +30,9 @@ from urllib.parse import urlsplit
 
 from labeling import RESPONSES, Timing, arguments, figures, fill
 from plaudit.core.seeding import derive
-from plaudit.feedback.accounts import create_token
-from plaudit.feedback.store.invariants import invariants
-from plaudit.feedback.store.project import create_project
+from plaudit.feedback.people.accounts import create_token
+from plaudit.feedback.project import create_project
+from plaudit.feedback.upkeep.invariants import invariants
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ policy asks for the labels of some more prompts, a cheap reward model is trained
 is measured on prompts that no policy may ask for. The reward model is logistic regression on differences of word and
 word-pair counts; its uncertainty is the spread of an ensemble trained on bootstrap samples of the labeled prompts.
 
-Policies: "random"; "uncertainty", which is `plaudit.feedback.selection.choose` as the platform uses it, with its share
-at random; "greedy", the same without that share, to see what the share costs. All start with the same first prompts,
-and every seed has another split. Prints one JSON object: accuracies by number of labeled prompts, and for each policy
-the prompts it needs to reach what random choice reaches at each budget, as a ratio with a bootstrap interval over
-seeds. Below 1 is saved, above 1 is lost.
+Policies: "random"; "uncertainty", which is `plaudit.feedback.tasks.selection.choose` as the platform uses it, with its
+share at random; "greedy", the same without that share, to see what the share costs. All start with the same first
+prompts, and every seed has another split. Prints one JSON object: accuracies by number of labeled prompts, and for each
+policy the prompts it needs to reach what random choice reaches at each budget, as a ratio with a bootstrap interval
+over seeds. Below 1 is saved, above 1 is lost.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from plaudit.core.seeding import derive
 from plaudit.datasets.judgments import JudgedPrompt, merge_judgments
 from plaudit.datasets.read import read_rankings
-from plaudit.feedback.selection import Scored, SelectionConfig, choose, ensemble_spread
+from plaudit.feedback.tasks.selection import Scored, SelectionConfig, choose, ensemble_spread
 
 Floats = NDArray[np.float64]
 HELD_OUT = 0.25

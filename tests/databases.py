@@ -18,12 +18,12 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import NullPool, create_engine, insert
 
-from plaudit.feedback import passwords
+from plaudit.feedback.people import passwords
+from plaudit.feedback.project import Project
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
 from plaudit.feedback.store.database import Database
 from plaudit.feedback.store.migrate import upgrade
-from plaudit.feedback.store.project import Project
 from plaudit.feedback.store.secrets import create_secrets
 
 _numbers = count()

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 import populate
-from plaudit.feedback.answers import RankingAnswer
-from plaudit.feedback.assignment import Assignment, claim
-from plaudit.feedback.batches import BatchConfig, Kind, Purpose, create_batch, set_status
-from plaudit.feedback.expected import Constraint, Expected
 from plaudit.feedback.store.tables import guideline
-from plaudit.feedback.submissions import Receipt, submit
-from plaudit.feedback.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.tasks.answers import RankingAnswer
+from plaudit.feedback.tasks.batches import BatchConfig, Kind, Purpose, create_batch, set_status
+from plaudit.feedback.tasks.expected import Constraint, Expected
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.work.assignment import Assignment, claim
+from plaudit.feedback.work.submissions import Receipt, submit
 
 SECRET = b"a secret of tests"
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from plaudit.cli.app import app
 from plaudit.core.files import write_jsonl
-from plaudit.feedback import guidelines
+from plaudit.feedback.tasks import guidelines
 
 GUIDE = Path(__file__).parents[1] / "docs" / "labeling.md"
 QUICK = {

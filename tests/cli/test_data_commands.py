@@ -14,9 +14,9 @@ from plaudit.core.config import Config
 from plaudit.core.files import read_jsonl, write_jsonl
 from plaudit.core.run import Run
 from plaudit.datasets.read import read_comparisons, read_rankings
-from plaudit.feedback import guidelines
+from plaudit.feedback.project import Project, create_project
 from plaudit.feedback.store import tables
-from plaudit.feedback.store.project import Project, create_project
+from plaudit.feedback.tasks import guidelines
 
 RANKINGS = [
     {"prompt": f"Say {n}.", "responses": ["one", "two", "three"], "ranks": ranks, "labeler": who}
@@ -29,7 +29,7 @@ RANKINGS = [
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project `p` in the current folder, with guidelines, whose prompts are all for training."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("plaudit.feedback.content.split_of", lambda _key: "train")
+    monkeypatch.setattr("plaudit.feedback.content.content.split_of", lambda _key: "train")
     project = create_project(Path("p"), "Test").project
     with project.database.write() as c:
         guidelines.save_draft(c, "Be kind.", [], by=None)

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from plaudit.cli import app as cli
-from plaudit.feedback.accounts import find_invite
-from plaudit.feedback.store.project import open_project
+from plaudit.feedback.people.accounts import find_invite
+from plaudit.feedback.project import open_project
 
 
 def plaudit(*arguments: str, code: int = 0) -> Result:

@@ -12,8 +12,8 @@ import populate
 from labeling import claimed, ranked, start_batch, submitted
 from plaudit.cli.app import app
 from plaudit.core.files import write_jsonl
-from plaudit.feedback.batches import BatchConfig
-from plaudit.feedback.store.project import create_project, open_project
+from plaudit.feedback.project import create_project, open_project
+from plaudit.feedback.tasks.batches import BatchConfig
 
 
 def plaudit(*arguments: str, code: int = 0) -> Result:

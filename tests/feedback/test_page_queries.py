@@ -2,17 +2,19 @@
 
 import populate
 from labeling import claimed, ranked, start_batch, submitted
-from plaudit.feedback import content_search, gold_workshop, statistics
-from plaudit.feedback.batches import BatchConfig
-from plaudit.feedback.case_history import case_history
-from plaudit.feedback.content_search import Search
-from plaudit.feedback.judgments import load_judgments
-from plaudit.feedback.member_counts import submitted_by_member
+from plaudit.feedback import statistics
+from plaudit.feedback.content import content_search
+from plaudit.feedback.content.content_search import Search
+from plaudit.feedback.data.judgments import load_judgments
+from plaudit.feedback.gold import gold_workshop
 from plaudit.feedback.overview import overview
-from plaudit.feedback.review import restore, void
+from plaudit.feedback.people.member_counts import submitted_by_member
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.database import Database
+from plaudit.feedback.tasks.batches import BatchConfig
+from plaudit.feedback.work.case_history import case_history
+from plaudit.feedback.work.review import restore, void
 
 
 def test_pages_find_what_is_there(database: Database):

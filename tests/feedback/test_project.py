@@ -8,11 +8,11 @@ from sqlalchemy import select, text
 from databases import Cluster
 from plaudit.core.errors import ConfigError
 from plaudit.feedback import audit_log
-from plaudit.feedback.accounts import accept_invite, find_invite
+from plaudit.feedback import project as projects
+from plaudit.feedback.people.accounts import accept_invite, find_invite
+from plaudit.feedback.project import Project, create_project, open_project
 from plaudit.feedback.settings import ProjectSettings
-from plaudit.feedback.store import project as projects
 from plaudit.feedback.store import tables
-from plaudit.feedback.store.project import Project, create_project, open_project
 from plaudit.feedback.store.secrets import read_secrets
 
 

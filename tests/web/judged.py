@@ -3,10 +3,10 @@
 from sites import Site
 from sqlalchemy import select
 
-from plaudit.feedback.answers import RankingAnswer
-from plaudit.feedback.assignment import claim
 from plaudit.feedback.store import clock, tables
-from plaudit.feedback.submissions import submit
+from plaudit.feedback.tasks.answers import RankingAnswer
+from plaudit.feedback.work.assignment import claim
+from plaudit.feedback.work.submissions import submit
 
 BATCH = "Household questions"
 

@@ -10,13 +10,15 @@ from sqlalchemy import Connection, insert
 
 import populate
 from plaudit.core.records import Message
-from plaudit.feedback import content, guidelines, members
-from plaudit.feedback.batches import BatchConfig, Kind, Purpose, create_batch, list_batches, set_status
-from plaudit.feedback.expected import Constraint, Expected
-from plaudit.feedback.guidelines import Flag
+from plaudit.feedback.content import content
+from plaudit.feedback.people import members
+from plaudit.feedback.project import Project, create_project, open_project
 from plaudit.feedback.store import clock, tables
-from plaudit.feedback.store.project import Project, create_project, open_project
-from plaudit.feedback.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import BatchConfig, Kind, Purpose, create_batch, list_batches, set_status
+from plaudit.feedback.tasks.expected import Constraint, Expected
+from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, add_tasks
 from plaudit.web.app import create_app
 
 ORIGIN = "http://127.0.0.1"

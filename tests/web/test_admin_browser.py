@@ -12,12 +12,14 @@ from sites import Site
 from tabs import NARROW, Tab, assert_accessible, assert_inert
 
 from plaudit.core.records import Message
-from plaudit.feedback import content, guidelines, lineage
-from plaudit.feedback.batches import BatchConfig, create_batch, set_status
-from plaudit.feedback.guidelines import Flag
-from plaudit.feedback.recipe import Recipe
-from plaudit.feedback.snapshots import create_snapshot
-from plaudit.feedback.tasks import NewTask, add_tasks
+from plaudit.feedback.content import content
+from plaudit.feedback.data import lineage
+from plaudit.feedback.data.recipe import Recipe
+from plaudit.feedback.data.snapshots import create_snapshot
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.tasks.tasks import NewTask, add_tasks
 
 SHORT = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>\u202e"
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"

@@ -7,11 +7,14 @@ import pytest
 from judged import BATCH, first_task, judge, rows, tables
 from sites import Site
 
-from plaudit.feedback import accounts, audit_log, guidelines, lineage, statistics
+from plaudit.feedback import audit_log, statistics
+from plaudit.feedback.data import lineage
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.people import accounts
+from plaudit.feedback.project import create_project
 from plaudit.feedback.statistics import StatisticsCache, Wanted
 from plaudit.feedback.store import clock
-from plaudit.feedback.store.project import create_project
+from plaudit.feedback.tasks import guidelines
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sites import ORIGIN, Site
 
-from plaudit.feedback import accounts
+from plaudit.feedback.people import accounts
 from plaudit.feedback.sdk import ApiError, Client
 
 

@@ -12,10 +12,11 @@ from sites import Site
 from tabs import NARROW, Tab, assert_accessible, assert_inert
 
 from plaudit.core.records import Message
-from plaudit.feedback import content, guidelines
-from plaudit.feedback.batches import BatchConfig, create_batch, set_status
-from plaudit.feedback.guidelines import Flag
-from plaudit.feedback.tasks import NewTask, add_tasks
+from plaudit.feedback.content import content
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.tasks.tasks import NewTask, add_tasks
 
 
 def test_four_answers_are_ranked_with_five_keys(site: Site, tab):

@@ -23,15 +23,16 @@ from databases import Cluster
 from labeling import in_order
 from plaudit.core.records import user_prompt
 from plaudit.core.seeding import derive
-from plaudit.feedback import content, guidelines
-from plaudit.feedback.accounts import create_token
-from plaudit.feedback.batches import BatchConfig, create_batch, set_status
-from plaudit.feedback.effective import is_effective
+from plaudit.feedback.content import content
+from plaudit.feedback.people.accounts import create_token
+from plaudit.feedback.project import create_project, open_project
 from plaudit.feedback.store import clock
-from plaudit.feedback.store.project import create_project, open_project
 from plaudit.feedback.store.tables import assignment, gold_key, ranking_entry, submission, task
-from plaudit.feedback.tasks import NewGold, NewTask, add_tasks
-from plaudit.feedback.verify import verify
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.tasks.effective import is_effective
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, add_tasks
+from plaudit.feedback.upkeep.verify import verify
 
 OVERLAP, GOLD = 3, 4
 

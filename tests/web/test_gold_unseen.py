@@ -7,8 +7,8 @@ from sites import Site
 from sqlalchemy import select
 
 import labeling
-from plaudit.feedback.batches import BatchConfig
 from plaudit.feedback.store.tables import assignment, gold_key
+from plaudit.feedback.tasks.batches import BatchConfig
 
 CONFIG = BatchConfig(gold_rate=0.25, gold_rate_start=0.25)
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from plaudit.core.records import user_prompt
-from plaudit.feedback.planted import judge_all, planted_labelers
 from plaudit.feedback.quality.report import Quality, report
+from plaudit.feedback.simulation.planted import judge_all, planted_labelers
 from plaudit.web.quality_plots import (
     agreement_of_labelers,
     agreement_of_pairs,

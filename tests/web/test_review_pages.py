@@ -5,7 +5,7 @@ import re
 import pytest
 from judged import first_task, judge, rows, tables
 
-from plaudit.feedback.store.invariants import invariants
+from plaudit.feedback.upkeep.invariants import invariants
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sites import ORIGIN, Site
 
-from plaudit.feedback import accounts
+from plaudit.feedback.people import accounts
 from plaudit.web.app import create_app
 
 PASSWORD = "correct horse battery staple"

@@ -16,7 +16,7 @@ SCRIPT = """
     from pathlib import Path
     from fastapi.testclient import TestClient
     import plaudit
-    from plaudit.feedback.store.project import create_project
+    from plaudit.feedback.project import create_project
     from plaudit.web.app import create_app
 
     assert Path(plaudit.__file__).is_relative_to(sys.argv[1]), plaudit.__file__

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from sites import QUESTION
 
 from plaudit.feedback.store import clock
-from plaudit.feedback.submissions import UNDO_MS
+from plaudit.feedback.work.submissions import UNDO_MS
 
 
 def claim(client: TestClient, batch_id: str, purpose: str = "work") -> str:

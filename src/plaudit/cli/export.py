@@ -26,9 +26,9 @@ class ExportConfig(ProjectConfig):
 def _run(config: ExportConfig) -> Outcome:
     from plaudit.core.errors import DataError
     from plaudit.core.files import write_jsonl
-    from plaudit.feedback.batches import list_batches
-    from plaudit.feedback.exporting import export
-    from plaudit.feedback.judgments import load_judgments
+    from plaudit.feedback.data.exporting import export
+    from plaudit.feedback.data.judgments import load_judgments
+    from plaudit.feedback.tasks.batches import list_batches
 
     check_free(config.out, overwrite=config.overwrite)
     with opened(config.project) as project, project.database.read() as c:

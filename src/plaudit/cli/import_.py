@@ -11,7 +11,7 @@ from plaudit.cli.in_project import PANEL, ProjectConfig, opened
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from plaudit.feedback.import_files import Checked
+    from plaudit.feedback.content.import_files import Checked
 
 
 class ImportConfig(ProjectConfig):
@@ -34,8 +34,8 @@ class ImportConfig(ProjectConfig):
 
 def _run(config: ImportConfig) -> Outcome:
     from plaudit.core.errors import DataError
-    from plaudit.feedback.import_files import check_file
-    from plaudit.feedback.importing import rehearse
+    from plaudit.feedback.content.import_files import check_file
+    from plaudit.feedback.content.importing import rehearse
 
     with opened(config.project) as project:
         checked = check_file(config.file, config.what)
@@ -56,8 +56,8 @@ def _run(config: ImportConfig) -> Outcome:
 
 
 def _import(c: "Connection", checked: "Checked", config: ImportConfig) -> dict[str, Any]:
-    from plaudit.feedback.importing import import_prompts, import_responses
-    from plaudit.feedback.recorded import import_judgments
+    from plaudit.feedback.content.importing import import_prompts, import_responses
+    from plaudit.feedback.data.recorded import import_judgments
 
     if config.what in ("prompts", "responses"):
         if config.what == "prompts":

@@ -10,7 +10,7 @@ from pydantic import Field
 from plaudit.core.config import Config
 
 if TYPE_CHECKING:
-    from plaudit.feedback.store.project import Project
+    from plaudit.feedback.project import Project
 
 PANEL = "Collect judgments"
 
@@ -24,7 +24,7 @@ class ProjectConfig(Config):
 @contextmanager
 def opened(folder: Path) -> "Iterator[Project]":
     """The project in a folder, closed at the end. Raises ConfigError if there is none."""
-    from plaudit.feedback.store.project import open_project
+    from plaudit.feedback.project import open_project
 
     project = open_project(folder)
     try:

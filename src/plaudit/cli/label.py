@@ -31,7 +31,7 @@ def _run(config: LabelConfig) -> Outcome:
 
 
 def _serve_folder(config: LabelConfig, folder: Path) -> Outcome:
-    from plaudit.feedback.store.project import open_project
+    from plaudit.feedback.project import open_project
     from plaudit.web.server import serve
 
     project = open_project(folder)
@@ -49,7 +49,7 @@ def _serve_folder(config: LabelConfig, folder: Path) -> Outcome:
 
 
 def _serve_demo(config: LabelConfig) -> Outcome:
-    from plaudit.feedback.demo import create_demo
+    from plaudit.feedback.simulation.demo import create_demo
     from plaudit.web.demo import make_doors
     from plaudit.web.server import serve
 

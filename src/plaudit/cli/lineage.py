@@ -9,7 +9,7 @@ from plaudit.cli.command import Command, Outcome
 from plaudit.cli.in_project import PANEL, ProjectConfig, opened
 
 if TYPE_CHECKING:
-    from plaudit.feedback.store.project import Project
+    from plaudit.feedback.project import Project
 
 
 class LineageConfig(ProjectConfig):
@@ -41,7 +41,7 @@ def _run(config: LineageConfig) -> Outcome:
 
 
 def _of_run(project: "Project", run: Path) -> Outcome:
-    from plaudit.feedback.lineage import record_run
+    from plaudit.feedback.data.lineage import record_run
 
     with project.database.write() as c:
         made = record_run(c, run)
@@ -61,8 +61,8 @@ def _of_run(project: "Project", run: Path) -> Outcome:
 
 def _of_labeler(project: "Project", pseudonym: str) -> Outcome:
     from plaudit.core.errors import DataError
-    from plaudit.feedback.lineage import uses_of_member
-    from plaudit.feedback.members import members
+    from plaudit.feedback.data.lineage import uses_of_member
+    from plaudit.feedback.people.members import members
 
     with project.database.read() as c:
         found = next((one for one in members(c) if one.pseudonym == pseudonym), None)
@@ -78,8 +78,8 @@ def _of_labeler(project: "Project", pseudonym: str) -> Outcome:
 
 
 def _of_snapshots(project: "Project", which: str | None) -> Outcome:
-    from plaudit.feedback.lineage import uses_of
-    from plaudit.feedback.snapshots import find_fault, list_snapshots, snapshot_of
+    from plaudit.feedback.data.lineage import uses_of
+    from plaudit.feedback.data.snapshots import find_fault, list_snapshots, snapshot_of
 
     told: list[dict[str, Any]] = []
     lines: list[str] = []

@@ -44,7 +44,7 @@ class RestoreConfig(Config):
 
 def _init(config: InitConfig) -> Outcome:
     from plaudit.cli.label import LabelConfig
-    from plaudit.feedback.store.project import create_project
+    from plaudit.feedback.project import create_project
 
     created = create_project(config.dir, config.name or config.dir.resolve().name, config.database)
     created.project.close()
@@ -59,8 +59,8 @@ def _init(config: InitConfig) -> Outcome:
 
 
 def _migrate(config: ProjectConfig) -> Outcome:
+    from plaudit.feedback.project import upgrade_project
     from plaudit.feedback.store.migrate import newest_version
-    from plaudit.feedback.store.project import upgrade_project
 
     before = upgrade_project(config.dir)
     after = newest_version()
@@ -69,8 +69,8 @@ def _migrate(config: ProjectConfig) -> Outcome:
 
 
 def _backup(config: BackupConfig) -> Outcome:
-    from plaudit.feedback.store.backup import make_backup
-    from plaudit.feedback.store.project import open_project
+    from plaudit.feedback.project import open_project
+    from plaudit.feedback.upkeep.backup import make_backup
 
     project = open_project(config.dir)
     try:
@@ -86,7 +86,7 @@ def _backup(config: BackupConfig) -> Outcome:
 
 
 def _restore(config: RestoreConfig) -> Outcome:
-    from plaudit.feedback.store.backup import read_backup, restore
+    from plaudit.feedback.upkeep.backup import read_backup, restore
 
     backup = read_backup(config.backup)
     project, erased = restore(backup, config.dir, config.database)
@@ -101,8 +101,8 @@ def _restore(config: RestoreConfig) -> Outcome:
 
 
 def _verify(config: ProjectConfig) -> Outcome:
-    from plaudit.feedback.store.project import open_project
-    from plaudit.feedback.verify import verify
+    from plaudit.feedback.project import open_project
+    from plaudit.feedback.upkeep.verify import verify
 
     project = open_project(config.dir)
     try:

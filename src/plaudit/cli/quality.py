@@ -61,8 +61,8 @@ def _judgments(config: QualityConfig) -> "list[Judgment]":
 
 
 def _of_project(config: QualityConfig) -> "list[Judgment]":
-    from plaudit.feedback.judgments import load_judgments
-    from plaudit.feedback.store.project import open_project
+    from plaudit.feedback.data.judgments import load_judgments
+    from plaudit.feedback.project import open_project
 
     assert config.project is not None
     with closing(open_project(config.project)) as project, project.database.read() as connection:

@@ -10,7 +10,7 @@ from plaudit.cli.command import Command, Outcome
 from plaudit.cli.in_project import PANEL, ProjectConfig, opened
 
 if TYPE_CHECKING:
-    from plaudit.feedback.store.project import Project
+    from plaudit.feedback.project import Project
 
 
 class SampleCommandConfig(ProjectConfig, SamplingConfig):
@@ -29,9 +29,9 @@ class SampleCommandConfig(ProjectConfig, SamplingConfig):
 
 
 def _run(config: SampleCommandConfig) -> Outcome:
-    from plaudit.feedback.batches import BatchConfig, list_batches, set_status
-    from plaudit.feedback.from_runs import answers_of, bring_answers
-    from plaudit.feedback.guidelines import current
+    from plaudit.feedback.data.from_runs import answers_of, bring_answers
+    from plaudit.feedback.tasks.batches import BatchConfig, list_batches, set_status
+    from plaudit.feedback.tasks.guidelines import current
     from plaudit.rollouts.answers import SampleConfig, generate
 
     with opened(config.project) as project:
@@ -89,7 +89,7 @@ def _project_prompts(project: "Project", run: Path) -> Path:
 
     from plaudit.core.errors import DataError
     from plaudit.core.files import write_jsonl
-    from plaudit.feedback.content import read_prompt
+    from plaudit.feedback.content.content import read_prompt
     from plaudit.feedback.store.tables import prompt
 
     with project.database.read() as c:

@@ -5,7 +5,7 @@ from pydantic import Field
 from plaudit.cli.command import Command, Outcome
 from plaudit.cli.in_project import PANEL, ProjectConfig, opened
 from plaudit.core.config import Config
-from plaudit.feedback.recipe import Recipe
+from plaudit.feedback.data.recipe import Recipe
 
 
 class SnapshotConfig(ProjectConfig, Recipe):
@@ -15,7 +15,7 @@ class SnapshotConfig(ProjectConfig, Recipe):
 
 
 def _run(config: SnapshotConfig) -> Outcome:
-    from plaudit.feedback.snapshots import create_snapshot, preview
+    from plaudit.feedback.data.snapshots import create_snapshot, preview
 
     recipe = Recipe.model_validate({name: getattr(config, name) for name in Recipe.model_fields})
     with opened(config.project) as project:

@@ -28,9 +28,9 @@ class TasksConfig(ProjectConfig):
 
 
 def _run(config: TasksConfig) -> Outcome:
-    from plaudit.feedback.batches import BatchConfig, set_status
-    from plaudit.feedback.from_runs import bring_telling, telling_samples
-    from plaudit.feedback.selection import SelectionConfig
+    from plaudit.feedback.data.from_runs import bring_telling, telling_samples
+    from plaudit.feedback.tasks.batches import BatchConfig, set_status
+    from plaudit.feedback.tasks.selection import SelectionConfig
 
     found = telling_samples(config.run, config.by)
     selection = SelectionConfig.model_validate(

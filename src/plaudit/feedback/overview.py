@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from plaudit.feedback.gold import gold_questions
-from plaudit.feedback.gold_accuracy import gold_accuracy
+from plaudit.feedback.gold.gold import gold_questions
+from plaudit.feedback.gold.gold_accuracy import gold_accuracy
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import adjudication, assignment, guideline, invite, member, prompt, submission, task
 

@@ -14,16 +14,15 @@ from sqlalchemy import Connection, func, select
 from plaudit.feedback.bias.effects import Effect, adjust
 from plaudit.feedback.bias.reward_probe import reward_probe
 from plaudit.feedback.bias.scores import Scores
-from plaudit.feedback.effective import is_effective
-from plaudit.feedback.groups import groups
-from plaudit.feedback.judgments import load_judgments
-from plaudit.feedback.members import Kind
+from plaudit.feedback.data.judgments import load_judgments
+from plaudit.feedback.people.members import Kind
+from plaudit.feedback.privacy.groups import groups
+from plaudit.feedback.project import Project
 from plaudit.feedback.quality.outcomes import first_judgments, outcomes
 from plaudit.feedback.quality.records import Judgment
 from plaudit.feedback.quality.report import Quality, report
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock
-from plaudit.feedback.store.project import Project
 from plaudit.feedback.store.tables import (
     assignment,
     batch,
@@ -34,6 +33,7 @@ from plaudit.feedback.store.tables import (
     submission_event,
     task,
 )
+from plaudit.feedback.tasks.effective import is_effective
 
 NEWEST = 10_000
 """Judgments that the figures of a page are made of, at most; `plaudit quality` takes all."""

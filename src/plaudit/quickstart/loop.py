@@ -30,8 +30,8 @@ from plaudit.datasets.read import read_demonstrations, read_prompts
 from plaudit.datasets.splits import split_by_prompt
 from plaudit.evaluation import reward_audit
 from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
-from plaudit.feedback.simulate import FILE as RANKINGS
-from plaudit.feedback.simulate import SimulateConfig, simulate
+from plaudit.feedback.simulation.simulate import FILE as RANKINGS
+from plaudit.feedback.simulation.simulate import SimulateConfig, simulate
 from plaudit.reports.report import build
 from plaudit.rollouts.answers import FILE as ANSWERS
 from plaudit.rollouts.answers import SampleConfig, generate, read_answers
@@ -45,12 +45,12 @@ from plaudit.training.sft_config import SFTConfig
 REWARD_LABELERS = ("simulated-1", "simulated-2", "simulated-3", "simulated-5")
 JUDGE_LABELERS = ("simulated-4", "simulated-6")
 RANKED_TOGETHER = 4
-TRUE_PREFERENCE = "plaudit.feedback.true_preference:judge"
+TRUE_PREFERENCE = "plaudit.feedback.simulation.true_preference:judge"
 NOTICE = (
     "The labelers of this run are simulated: they stand in for people, and what the policy learns to please is the "
-    "rule in plaudit/feedback/true_preference.py. To put people in their place, have them rank the answers in "
-    "{answers}, save the rankings as JSON lines of prompt, responses, ranks (1 = best, equal = tie) and labeler, and "
-    "give that file as data= to `plaudit reward`."
+    "rule in plaudit/feedback/simulation/true_preference.py. To put people in their place, have them rank the answers "
+    "in {answers}, save the rankings as JSON lines of prompt, responses, ranks (1 = best, equal = tie) and labeler, "
+    "and give that file as data= to `plaudit reward`."
 )
 
 

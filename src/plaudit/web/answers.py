@@ -8,9 +8,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData
 
-from plaudit.feedback.answers import Answer, DemonstrationAnswer, RankingAnswer
-from plaudit.feedback.assignment import Assignment
 from plaudit.feedback.store.tables import MAX_CHARS, MAX_RESPONSES
+from plaudit.feedback.tasks.answers import Answer, DemonstrationAnswer, RankingAnswer
+from plaudit.feedback.work.assignment import Assignment
 from plaudit.web.visit import text_field
 
 LETTERS: Final = ascii_uppercase[:MAX_RESPONSES]

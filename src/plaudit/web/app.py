@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
+from plaudit.feedback.project import Project
 from plaudit.feedback.statistics import StatisticsCache
-from plaudit.feedback.store.project import Project
 from plaudit.web import figures, moments, problems, text
 from plaudit.web.api import health, v1
 from plaudit.web.demo import Door

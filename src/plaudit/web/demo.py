@@ -3,9 +3,9 @@
 import secrets
 from dataclasses import dataclass, field
 
-from plaudit.feedback import accounts, members
-from plaudit.feedback.members import Role
-from plaudit.feedback.store.project import Project
+from plaudit.feedback.people import accounts, members
+from plaudit.feedback.people.members import Role
+from plaudit.feedback.project import Project
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from plaudit.feedback.members import Account, Role
+from plaudit.feedback.people.members import Account, Role
 
 
 class Entry(NamedTuple):

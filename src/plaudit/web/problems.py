@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from plaudit.core.errors import PlauditError
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.throttle import Throttled
+from plaudit.feedback.people.throttle import Throttled
 from plaudit.web.visit import SignInNeeded, Site
 
 TITLES: Final[dict[int, str]] = {

@@ -13,7 +13,7 @@ from typing import Final
 import uvicorn
 
 from plaudit.core.errors import ConfigError, RunError
-from plaudit.feedback.store.project import Project
+from plaudit.feedback.project import Project
 from plaudit.web.app import create_app
 from plaudit.web.demo import Door
 

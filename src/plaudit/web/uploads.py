@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from starlette.datastructures import FormData, UploadFile
 
+from plaudit.feedback.content.import_files import SUFFIXES
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.import_files import SUFFIXES
 
 
 class Uploaded(NamedTuple):

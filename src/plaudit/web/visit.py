@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from plaudit.feedback import accounts
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.members import Account, Role
+from plaudit.feedback.people import accounts
+from plaudit.feedback.people.members import Account, Role
+from plaudit.feedback.project import Project
 from plaudit.feedback.store.database import Database
-from plaudit.feedback.store.project import Project
 from plaudit.web.demo import Door
 from plaudit.web.navigation import entries_for
 

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from plaudit.feedback.content.import_files import SUFFIXES
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.import_files import SUFFIXES
 
 FOLDER: Final = "uploads"
 LIFE_S: Final = 24 * 3600

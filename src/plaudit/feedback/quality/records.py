@@ -1,7 +1,7 @@
 """One judgment as statistics see it: who ranked what, how, when, and what was on the screen.
 
-Records come from a project's database (`feedback.judgments`) or from a file of rankings. They are plain data: every
-figure of `quality` and `bias` is a function of a list of them.
+Records come from a project's database (`feedback.data.judgments`) or from a file of rankings. They are plain data:
+every figure of `quality` and `bias` is a function of a list of them.
 """
 
 import hashlib

@@ -127,7 +127,7 @@ api_token = Table(
     _key("member_id", "member.id"),
     Column("name", String(80), nullable=False),
     Column("token_hash", _SHA256, nullable=False, unique=True),
-    Column("scopes", _JSON, nullable=False),  # list of feedback.accounts.Scope
+    Column("scopes", _JSON, nullable=False),  # list of feedback.people.accounts.Scope
     _time("created_at"),
     _time("expires_at", null=True),
     _time("revoked_at", null=True),
@@ -229,7 +229,7 @@ batch = Table(
     *_one_of("status", "draft", "running", "paused", "closed"),
     *_one_of("purpose", "work", "training", "qualification"),
     _key("guideline_id", "guideline.id"),
-    Column("config", _JSON, nullable=False),  # feedback.batches.BatchConfig
+    Column("config", _JSON, nullable=False),  # feedback.tasks.batches.BatchConfig
     _time("created_at"),
 )
 task = Table(
@@ -245,7 +245,7 @@ task = Table(
     Column("priority", Float, nullable=False, server_default="0"),  # higher is sooner
     Column("selection", _JSON, nullable=False, default=dict),  # policy, score, inclusion probability, at random or not
     Column("content_key", _SHA256, nullable=False),  # of the prompt and its responses
-    Column("agreement", Float),  # of its labelers, see feedback.overlap; null below two rankings
+    Column("agreement", Float),  # of its labelers, see feedback.tasks.overlap; null below two rankings
     _time("created_at"),
     UniqueConstraint("batch_id", "content_key"),
     UniqueConstraint("id", "prompt_id"),
@@ -280,7 +280,7 @@ gold_key = Table(
     "gold_key",
     metadata,
     _key("task_id", "task.id", primary=True),
-    Column("expected", _JSON, nullable=False),  # feedback.gold.Expected
+    Column("expected", _JSON, nullable=False),  # feedback.tasks.expected.Expected
     Column("explanation", Text, nullable=False, server_default=""),
     _key("created_by", "member.id", null=True),
     _time("created_at"),
@@ -404,7 +404,7 @@ snapshot = Table(
     Column("name", String(120), nullable=False),
     Column("version", Integer, nullable=False),
     *_one_of("kind", "demonstrations", "rankings", "comparisons"),
-    Column("recipe", _JSON, nullable=False),  # feedback.snapshots.Recipe
+    Column("recipe", _JSON, nullable=False),  # feedback.data.recipe.Recipe
     Column("rows", Integer, nullable=False),
     Column("content_sha256", _SHA256, nullable=False),  # of the file before compression
     Column("manifest", _JSON, nullable=False),

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from plaudit.feedback import accounts
-from plaudit.feedback.accounts import Scope
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.members import Account
+from plaudit.feedback.people import accounts
+from plaudit.feedback.people.accounts import Scope
+from plaudit.feedback.people.members import Account
 from plaudit.web.visit import Member, Site, visit
 
 bearer = HTTPBearer(auto_error=False, description="A token, made in the profile.")

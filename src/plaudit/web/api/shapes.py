@@ -5,9 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plaudit.feedback.answers import as_json
-from plaudit.feedback.assignment import Assignment
-from plaudit.feedback.members import Account
+from plaudit.feedback.people.members import Account
+from plaudit.feedback.tasks.answers import as_json
+from plaudit.feedback.work.assignment import Assignment
 from plaudit.web.answers import DemonstrationDraft, RankingDraft
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Query, status
 from starlette.responses import Response
 
-from plaudit.feedback import assignment, drafts, history, submissions
 from plaudit.feedback.store import clock
+from plaudit.feedback.work import assignment, drafts, history, submissions
 from plaudit.web.answers import answer_of_draft
 from plaudit.web.api.caller import Worker
 from plaudit.web.api.shapes import (

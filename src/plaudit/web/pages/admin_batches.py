@@ -5,10 +5,11 @@ from typing import Any, Final, get_args
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import batches, costs, gold, tasks
-from plaudit.feedback.batches import BatchConfig, Kind, Purpose, Status
-from plaudit.feedback.content_search import Search, origins, unasked
+from plaudit.feedback.content.content_search import Search, origins, unasked
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.gold import gold
+from plaudit.feedback.tasks import batches, costs, tasks
+from plaudit.feedback.tasks.batches import BatchConfig, Kind, Purpose, Status
 from plaudit.reports.markup import plain
 from plaudit.web.fields import number, number_field
 from plaudit.web.visit import Admin, Form, Member, text_field

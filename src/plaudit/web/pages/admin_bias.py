@@ -10,8 +10,8 @@ from starlette.responses import Response
 from plaudit.core.errors import PlauditError
 from plaudit.feedback.bias.effects import EVERYBODY, Effect
 from plaudit.feedback.bias.scores import read_scores
+from plaudit.feedback.content.import_files import check_size
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.import_files import check_size
 from plaudit.feedback.statistics import chosen_judgments, reward_audit
 from plaudit.web.figures import bar_chart
 from plaudit.web.pages.statistics_filter import chosen_criterion, read_filter, statistics

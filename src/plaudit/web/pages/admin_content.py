@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import audit_log, content
-from plaudit.feedback.content_search import Search, origins, provenance, search
+from plaudit.feedback import audit_log
+from plaudit.feedback.content import content
+from plaudit.feedback.content.content_search import Search, origins, provenance, search
 from plaudit.feedback.errors import FeedbackError
 from plaudit.web.fields import page_number
 from plaudit.web.visit import Admin, Form, text_field

@@ -5,9 +5,11 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import erasure, lineage, members
-from plaudit.feedback.erasure import Erased, What
+from plaudit.feedback.data import lineage
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.people import members
+from plaudit.feedback.privacy import erasure
+from plaudit.feedback.privacy.erasure import Erased, What
 from plaudit.web.fields import ticked
 from plaudit.web.visit import Admin, Form, Member, text_field
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from plaudit.feedback import gold, gold_workshop
-from plaudit.feedback.batches import list_batches
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.expected import Expected
-from plaudit.feedback.gold_accuracy import gold_accuracy
-from plaudit.feedback.gold_workshop import Workpiece
+from plaudit.feedback.gold import gold, gold_workshop
+from plaudit.feedback.gold.gold_accuracy import gold_accuracy
+from plaudit.feedback.gold.gold_workshop import Workpiece
+from plaudit.feedback.tasks.batches import list_batches
+from plaudit.feedback.tasks.expected import Expected
 from plaudit.reports.markup import plain
 from plaudit.web.answers import LETTERS
 from plaudit.web.fields import number_field

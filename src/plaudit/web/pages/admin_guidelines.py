@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from plaudit.core.errors import PlauditError
-from plaudit.feedback import guidelines
-from plaudit.feedback.guidelines import MAX_FLAGS, Flag
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.guidelines import MAX_FLAGS, Flag
 from plaudit.web.pages.guidelines import changes_of
 from plaudit.web.visit import Admin, Form, Member, text_field
 

@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from plaudit.core.errors import PlauditError
+from plaudit.feedback.content.import_files import Checked, ImportKind, check_file
+from plaudit.feedback.content.importing import ImportedTexts, import_prompts, import_responses, rehearse
+from plaudit.feedback.data.recorded import ImportedJudgments, LabelerKind, import_judgments
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.import_files import Checked, ImportKind, check_file
-from plaudit.feedback.importing import ImportedTexts, import_prompts, import_responses, rehearse
-from plaudit.feedback.recorded import ImportedJudgments, LabelerKind, import_judgments
 from plaudit.web import waiting_files
 from plaudit.web.uploads import uploaded
 from plaudit.web.visit import Admin, Form, Member, text_field

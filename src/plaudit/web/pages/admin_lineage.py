@@ -3,8 +3,9 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import lineage, members
+from plaudit.feedback.data import lineage
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.people import members
 from plaudit.web.visit import Admin
 
 router = APIRouter(prefix="/admin/lineage")

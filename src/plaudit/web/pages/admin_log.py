@@ -6,7 +6,8 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import audit_log, members
+from plaudit.feedback import audit_log
+from plaudit.feedback.people import members
 from plaudit.web.visit import Admin
 
 router = APIRouter(prefix="/admin/log")

@@ -5,11 +5,11 @@ from typing import Final, Literal
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import accounts, members
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.gold_accuracy import gold_accuracy
-from plaudit.feedback.member_counts import submitted_by_member
-from plaudit.feedback.members import RANKS, Role
+from plaudit.feedback.gold.gold_accuracy import gold_accuracy
+from plaudit.feedback.people import accounts, members
+from plaudit.feedback.people.member_counts import submitted_by_member
+from plaudit.feedback.people.members import RANKS, Role
 from plaudit.feedback.store import clock
 from plaudit.web.visit import Admin, Form, Member, text_field
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import batches, members
 from plaudit.feedback.overview import Overview, overview
+from plaudit.feedback.people import members
+from plaudit.feedback.tasks import batches
 from plaudit.web.visit import Admin
 
 router = APIRouter(prefix="/admin")

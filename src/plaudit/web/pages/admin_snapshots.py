@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from starlette.responses import FileResponse, Response
 
 from plaudit.core.errors import PlauditError
-from plaudit.feedback import guidelines, lineage, snapshots
-from plaudit.feedback.batches import list_batches
-from plaudit.feedback.erasure import destroyed_snapshots
+from plaudit.feedback.data import lineage, snapshots
+from plaudit.feedback.data.recipe import Recipe
+from plaudit.feedback.data.snapshots import Preview, Snapshot
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.recipe import Recipe
-from plaudit.feedback.snapshots import Preview, Snapshot
+from plaudit.feedback.privacy.erasure import destroyed_snapshots
 from plaudit.feedback.statistics import judgments_by_kind
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import list_batches
 from plaudit.web.fields import number, ticked
 from plaudit.web.visit import Admin, Form, Member, text_field
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import groups
+from plaudit.feedback.privacy import groups
 from plaudit.web.visit import Form, Labeler, text_field
 
 router = APIRouter(prefix="/profile/groups")

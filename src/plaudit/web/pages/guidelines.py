@@ -5,9 +5,9 @@ from typing import NamedTuple
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import guidelines
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.guidelines import Line
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.guidelines import Line
 from plaudit.web.visit import Labeler
 
 router = APIRouter()

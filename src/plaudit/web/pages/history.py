@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import history, submissions
+from plaudit.feedback.work import history, submissions
 from plaudit.web.visit import Labeler
 
 router = APIRouter(prefix="/history")

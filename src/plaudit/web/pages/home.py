@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import guidelines, own_progress
-from plaudit.feedback.guidelines import Guideline
-from plaudit.feedback.own_progress import OpenTask, OwnBatch
 from plaudit.feedback.store import clock
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.guidelines import Guideline
+from plaudit.feedback.work import own_progress
+from plaudit.feedback.work.own_progress import OpenTask, OwnBatch
 from plaudit.web.visit import Labeler
 
 router = APIRouter()

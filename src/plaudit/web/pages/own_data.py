@@ -5,7 +5,7 @@ import json
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback.own_data import own_data
+from plaudit.feedback.privacy.own_data import own_data
 from plaudit.web.visit import Labeler
 
 router = APIRouter(prefix="/profile/data")

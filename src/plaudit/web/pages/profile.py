@@ -5,9 +5,9 @@ from typing import get_args
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import accounts, members
-from plaudit.feedback.accounts import Scope
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.people import accounts, members
+from plaudit.feedback.people.accounts import Scope
 from plaudit.feedback.store import clock
 from plaudit.web.pages.sign_in import address_key
 from plaudit.web.visit import Form, Labeler, Member, set_session, text_field

@@ -7,11 +7,12 @@ from typing import Final, get_args
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import case_history, guidelines, review
-from plaudit.feedback.answers import RankingAnswer
-from plaudit.feedback.batches import list_batches
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.review import Case, Category, Show
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.answers import RankingAnswer
+from plaudit.feedback.tasks.batches import list_batches
+from plaudit.feedback.work import case_history, review
+from plaudit.feedback.work.review import Case, Category, Show
 from plaudit.web.answers import LETTERS
 from plaudit.web.fields import number_field, page_number
 from plaudit.web.pages.work import SKIP_LABELS

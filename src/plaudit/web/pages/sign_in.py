@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import accounts
 from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.people import accounts
 from plaudit.web.demo import Door
 from plaudit.web.visit import Form, Guest, Visit, local_path, set_session, text_field
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from plaudit.feedback.batches import Batch, list_batches
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.members import Kind
+from plaudit.feedback.people.members import Kind
 from plaudit.feedback.quality.report import Quality
 from plaudit.feedback.statistics import Statistics, StatisticsCache, Wanted, judgments_by_kind
+from plaudit.feedback.tasks.batches import Batch, list_batches
 from plaudit.web.visit import Member
 
 KINDS: dict[str, Kind] = {"person": "person", "ai": "ai", "simulated": "simulated"}

@@ -5,10 +5,11 @@ from typing import NamedTuple
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from plaudit.feedback import assignment, gold, own_progress
-from plaudit.feedback.answers import RankingAnswer
-from plaudit.feedback.assignment import Assignment
-from plaudit.feedback.expected import Check
+from plaudit.feedback.gold import gold
+from plaudit.feedback.tasks.answers import RankingAnswer
+from plaudit.feedback.tasks.expected import Check
+from plaudit.feedback.work import assignment, own_progress
+from plaudit.feedback.work.assignment import Assignment
 from plaudit.web.answers import LETTERS, order_in_words
 from plaudit.web.visit import Labeler
 

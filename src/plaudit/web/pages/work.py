@@ -6,12 +6,13 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from plaudit.feedback import assignment, drafts, guidelines, submissions
-from plaudit.feedback.answers import as_json
-from plaudit.feedback.assignment import Assignment, SkipReason
-from plaudit.feedback.batches import Purpose
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.store import clock
+from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.answers import as_json
+from plaudit.feedback.tasks.batches import Purpose
+from plaudit.feedback.work import assignment, drafts, submissions
+from plaudit.feedback.work.assignment import Assignment, SkipReason
 from plaudit.web.answers import (
     LETTERS,
     Draft,

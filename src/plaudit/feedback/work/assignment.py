@@ -1,0 +1,391 @@
+"""Who works on what: tasks are leased to a labeler for a while, and come back when nobody is there any more.
+
+A lease is a slot of the task (`slots`). It ends by a submit, a skip, a release, or because its time is up. `lease_no`
+goes up each time the same labeler gets the same task again, so that a page left open from before cannot act for the
+new one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import Connection, insert, select, update
+
+from plaudit.core.records import Prompt
+from plaudit.feedback.content import content
+from plaudit.feedback.errors import FeedbackError
+from plaudit.feedback.store import clock
+from plaudit.feedback.store.tables import (
+    assignment,
+    batch,
+    draft,
+    guideline,
+    member,
+    new_id,
+    prompt,
+    response,
+    submission,
+    task,
+    task_response,
+)
+from plaudit.feedback.tasks import slots
+from plaudit.feedback.tasks.answers import Answer, load_answers
+from plaudit.feedback.tasks.batches import Batch, BatchConfig, Purpose, running_batches
+from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.work.picking import Pick, pick, pick_waiting, shown_order
+
+LONGEST_LEASE = 8 * clock.HOUR  # a page that is left open overnight does not keep a task for ever
+MAX_LEASES = 3  # of one person, in different batches
+_SWEEP = 1_000
+
+SkipReason = Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
+SKIP_REASONS: tuple[SkipReason, ...] = get_args(SkipReason)
+_FAULT_OF_TASK: tuple[SkipReason, ...] = ("unclear", "distressing", "broken")
+
+
+class Shown(NamedTuple):
+    """A response as a labeler sees it: its text, and nothing about where it comes from."""
+
+    id: str
+    body: str
+
+
+class Draft(NamedTuple):
+    """What was saved while working. `revision` counts the saves."""
+
+    revision: int
+    payload: dict[str, Any]
+    updated_at: int
+
+
+class TaskRules(NamedTuple):
+    """What a labeler may know of the settings of a batch: nothing about gold or overlap."""
+
+    reason_required: bool
+    ask_confidence: bool
+    blur: bool
+    lease_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task in a labeler's hands, with all that its page shows. Gold questions look the same.
+
+    responses: in the order of this labeler. state: "leased", "submitted" … answer: the last one submitted.
+    """
+
+    id: str
+    task_id: str
+    batch_id: str
+    batch_name: str
+    kind: str
+    purpose: str
+    state: str
+    prompt: Prompt
+    responses: tuple[Shown, ...]
+    guideline_id: str
+    guideline_version: int
+    flags: tuple[Flag, ...]
+    lease_no: int
+    lease_expires_at: int
+    idempotency_key: str
+    draft: Draft | None
+    answer: Answer | None
+    config: TaskRules
+
+
+def claim(
+    c: Connection, member_id: str, *, secret: bytes, batch_id: str | None = None, purpose: Purpose = "work"
+) -> Assignment | None:
+    """The task this labeler has open, or the next one; None if there is nothing to do.
+
+    secret: the project's own, which decides about gold questions and the order of the responses.
+
+    Raises FeedbackError "not_found", "paused", "not_qualified" (403) or "too_many_open".
+    """
+    # One claim at a time for each labeler: two tabs get the same task.
+    found = c.execute(select(member).where(member.c.id == member_id).with_for_update(key_share=True)).first()
+    _check_state(found.state if found else None, purpose)
+    held = _held(c, member_id)
+    for row in held:
+        if row.batch_id == batch_id or (batch_id is None and row.purpose == purpose):
+            _extend(c, row)
+            return open_assignment(c, member_id, row.id)
+    if len(held) >= MAX_LEASES:
+        raise FeedbackError(
+            "too_many_open", f"You have {len(held)} tasks open. Submit, skip or release one of them first."
+        )
+    batches = running_batches(c, purpose, batch_id)
+    swept = expire(c)
+    for one in batches:
+        if picked := pick(c, member_id, one, secret):
+            return _take(c, member_id, one, picked, secret)
+    # Tasks that others are being given were passed over. This transaction may wait for them only if it holds none
+    # itself, those it has swept: it could wait in a circle. On SQLite there is nobody to wait for.
+    if not swept and c.dialect.name == "postgresql":
+        for one in batches:
+            if picked := pick_waiting(c, member_id, one):
+                return _take(c, member_id, one, picked, secret)
+    return None
+
+
+def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assignment:
+    """A task of this labeler, for its page: open, or submitted and to be edited.
+
+    Raises FeedbackError "not_found" (404), also for somebody else's.
+    """
+    row = c.execute(
+        select(
+            assignment,
+            task.c.batch_id,
+            batch.c.name,
+            batch.c.kind,
+            batch.c.purpose,
+            batch.c.config,
+            prompt.c.messages,
+            guideline.c.version,
+            guideline.c.flags,
+        )
+        .join(task, task.c.id == assignment.c.task_id)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .join(prompt, prompt.c.id == task.c.prompt_id)
+        .join(guideline, guideline.c.id == assignment.c.guideline_id)
+        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
+    ).first()
+    if row is None:
+        raise not_yours()
+    bodies = select(response.c.id, response.c.body).where(response.c.id.in_(row.shown))
+    texts = {found.id: found.body for found in c.execute(bodies)} if row.shown else {}
+    config = BatchConfig.model_validate(row.config)
+    return Assignment(
+        id=row.id,
+        task_id=row.task_id,
+        batch_id=row.batch_id,
+        batch_name=row.name,
+        kind=row.kind,
+        purpose=row.purpose,
+        state=row.state,
+        prompt=content.read_prompt(row),
+        responses=tuple(Shown(name, texts[name]) for name in row.shown),
+        guideline_id=row.guideline_id,
+        guideline_version=row.version,
+        flags=tuple(Flag(one["key"], one["label"], one.get("help", "")) for one in row.flags),
+        lease_no=row.lease_no,
+        lease_expires_at=row.lease_expires_at,
+        idempotency_key=row.idempotency_key,
+        draft=_draft(c, assignment_id),
+        answer=_last_answer(c, assignment_id),
+        config=TaskRules(config.reason_required, config.ask_confidence, config.blur, config.lease_minutes),
+    )
+
+
+def heartbeat(c: Connection, member_id: str, assignment_id: str, lease_no: int) -> int:
+    """Keep a lease while its page is in use. Returns its new end, at most LONGEST_LEASE after the claim.
+
+    Raises FeedbackError "not_found", "lease_lost".
+    """
+    row = locked(c, member_id, assignment_id)
+    if row.state != "leased" or row.lease_no != lease_no:
+        raise lease_lost()
+    return _extend(c, row)
+
+
+def skip(c: Connection, member_id: str, assignment_id: str, reason: SkipReason) -> None:
+    """Leave a task to others. It does not come back, unless the batch says that skipped tasks come back last.
+
+    Doing it twice is the same as once: a reply can get lost, and the request is sent again.
+
+    Raises FeedbackError "not_found", "lease_lost", "invalid_reason".
+    """
+    if reason not in SKIP_REASONS:
+        raise FeedbackError("invalid_reason", f"A reason is one of {', '.join(SKIP_REASONS)}.", status=422)
+    row = locked(c, member_id, assignment_id)
+    if row.state == "skipped":
+        return
+    _end(c, row, "skipped", reason)
+    most = BatchConfig.model_validate(row.config).skips_to_retire
+    if not most or reason not in _FAULT_OF_TASK:
+        return
+    skips = c.execute(
+        select(assignment.c.id).where(
+            assignment.c.task_id == row.task_id,
+            assignment.c.state == "skipped",
+            assignment.c.end_reason.in_(_FAULT_OF_TASK),
+        )
+    ).all()
+    if len(skips) >= most:
+        c.execute(update(task).where(task.c.id == row.task_id, task.c.status == "open").values(status="retired"))
+
+
+def release(c: Connection, member_id: str, assignment_id: str) -> None:
+    """Give a task back for now. A draft stays, and with it the task comes back first. Twice is the same as once.
+
+    Raises FeedbackError "not_found", "lease_lost".
+    """
+    row = locked(c, member_id, assignment_id)
+    if row.state != "released":
+        _end(c, row, "released", None)
+
+
+def expire(c: Connection) -> int:
+    """End the leases whose time is up; every claim does. Returns how many."""
+    now = clock.now()
+    rows = c.execute(
+        select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
+        .where(assignment.c.state == "leased", assignment.c.lease_expires_at < now)
+        .limit(_SWEEP)
+        # Somebody who holds one of them is just submitting it.
+        .with_for_update(skip_locked=True)
+    ).all()
+    if rows:
+        c.execute(
+            update(assignment)
+            .where(assignment.c.id.in_([row.id for row in rows]))
+            .values(state="expired", ended_at=now, end_reason="expired")
+        )
+        _give_back(c, rows)
+    return len(rows)
+
+
+# --- shared with submissions ----------------------------------------------------------------------------------------
+
+
+def locked(c: Connection, member_id: str, assignment_id: str) -> Any:
+    """The row of a labeler's assignment with kind, status and settings of its batch; nobody else changes it meanwhile.
+
+    Raises FeedbackError "not_found" (404), also for somebody else's.
+    """
+    row = c.execute(
+        select(
+            assignment,
+            task.c.batch_id,
+            batch.c.kind,
+            batch.c.purpose,
+            batch.c.status.label("batch_status"),
+            batch.c.config,
+        )
+        .join(task, task.c.id == assignment.c.task_id)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
+        .with_for_update(of=assignment, key_share=True)
+    ).first()
+    if row is None:
+        raise not_yours()
+    return row
+
+
+def new_lease(row: Any) -> dict[str, Any]:
+    """Values that lease an assignment anew to the same labeler, under the next number."""
+    now = clock.now()
+    minutes = BatchConfig.model_validate(row.config).lease_minutes
+    return {
+        "state": "leased",
+        "lease_no": row.lease_no + 1,
+        "leased_at": now,
+        "lease_expires_at": now + minutes * clock.MINUTE,
+        "idempotency_key": new_id(),
+        "ended_at": None,
+        "end_reason": None,
+    }
+
+
+def not_yours() -> FeedbackError:
+    return FeedbackError("not_found", "There is no such task among yours.", status=404)
+
+
+def lease_lost() -> FeedbackError:
+    return FeedbackError(
+        "lease_lost", "This task is no longer open on this page: its time was up, or it is open elsewhere. Reload it."
+    )
+
+
+# --- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _check_state(state: str | None, purpose: Purpose) -> None:
+    if state is None:
+        raise FeedbackError("not_found", "There is no such member.", status=404)
+    if state not in ("training", "qualified"):
+        raise FeedbackError("paused", f"Your work is {state}. Ask the project's admins.", status=403)
+    if state == "training" and purpose == "work":
+        raise FeedbackError("not_qualified", "Finish the training and the qualification first.", status=403)
+
+
+def _held(c: Connection, member_id: str) -> Sequence[Any]:
+    return c.execute(
+        select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
+        .join(task, task.c.id == assignment.c.task_id)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .where(
+            assignment.c.member_id == member_id,
+            assignment.c.state == "leased",
+            assignment.c.lease_expires_at >= clock.now(),
+        )
+        .order_by(assignment.c.leased_at)
+    ).all()
+
+
+def _take(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> Assignment:
+    taken = slots.take(c, picked.task_id)
+    assert taken, "a picked task is locked and has a free slot"
+    return open_assignment(c, member_id, _lease(c, member_id, found, picked, secret))
+
+
+def _lease(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> str:
+    if picked.assignment_id is not None:
+        old = locked(c, member_id, picked.assignment_id)
+        c.execute(update(assignment).where(assignment.c.id == old.id).values(**new_lease(old)))
+        return picked.assignment_id
+    now = clock.now()
+    ids = c.execute(select(task_response.c.response_id).where(task_response.c.task_id == picked.task_id)).scalars()
+    assignment_id = new_id()
+    c.execute(
+        insert(assignment).values(
+            id=assignment_id,
+            task_id=picked.task_id,
+            member_id=member_id,
+            state="leased",
+            lease_no=1,
+            leased_at=now,
+            lease_expires_at=now + found.config.lease_minutes * clock.MINUTE,
+            shown=shown_order(secret, member_id, picked.task_id, list(ids)),
+            idempotency_key=new_id(),
+            guideline_id=found.guideline_id,
+        )
+    )
+    return assignment_id
+
+
+def _extend(c: Connection, row: Any) -> int:
+    minutes = BatchConfig.model_validate(row.config).lease_minutes
+    end = max(row.lease_expires_at, min(clock.now() + minutes * clock.MINUTE, row.leased_at + LONGEST_LEASE))
+    c.execute(update(assignment).where(assignment.c.id == row.id).values(lease_expires_at=end))
+    return end
+
+
+def _end(c: Connection, row: Any, state: str, reason: str | None) -> None:
+    if row.state != "leased":
+        raise lease_lost()
+    c.execute(
+        update(assignment).where(assignment.c.id == row.id).values(state=state, ended_at=clock.now(), end_reason=reason)
+    )
+    _give_back(c, [row])
+
+
+def _give_back(c: Connection, rows: Sequence[Any]) -> None:
+    slots.give_back(c, [(row.task_id, row.end_reason == slots.SURPLUS) for row in rows])
+
+
+def _draft(c: Connection, assignment_id: str) -> Draft | None:
+    row = c.execute(select(draft).where(draft.c.assignment_id == assignment_id)).first()
+    return None if row is None else Draft(row.revision, row.payload, row.updated_at)
+
+
+def _last_answer(c: Connection, assignment_id: str) -> Answer | None:
+    last = c.execute(
+        select(submission.c.id)
+        .where(submission.c.assignment_id == assignment_id)
+        .order_by(submission.c.revision.desc())
+        .limit(1)
+    ).scalar()
+    return None if last is None else load_answers(c, [last])[last]

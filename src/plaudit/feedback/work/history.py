@@ -1,0 +1,88 @@
+"""A labeler's own past work, newest first."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.store.tables import assignment, batch, prompt, submission, task
+
+PAGE = 20
+_START = 200  # characters of the prompt that are enough to recognise it
+
+
+class Past(NamedTuple):
+    """One task that a labeler has submitted.
+
+    prompt:   the start of its last message. state: "submitted", or "voided" by a reviewer.
+    revision: number of the newest answer; above 1 it was edited. editable: whether an edit is possible.
+    """
+
+    assignment_id: str
+    submission_id: str
+    batch_name: str
+    kind: str
+    prompt: str
+    state: str
+    submitted_at: int
+    revision: int
+    editable: bool
+
+
+class Page(NamedTuple):
+    """One page of a list; pages count from 1."""
+
+    items: list[Past]
+    page: int
+    pages: int
+    total: int
+
+
+def history(c: Connection, member_id: str, page: int = 1) -> Page:
+    """Submitted tasks of one member; nothing tells gold questions from others. Pages out of range are empty."""
+    mine = (assignment.c.member_id == member_id) & assignment.c.state.in_(("submitted", "voided"))
+    total = c.execute(select(func.count()).select_from(assignment).where(mine)).scalar_one()
+    newest = (
+        select(func.max(submission.c.revision))
+        .where(submission.c.assignment_id == assignment.c.id)
+        .correlate(assignment)
+        .scalar_subquery()
+    )
+    rows = c.execute(
+        select(
+            assignment.c.id,
+            assignment.c.state,
+            submission.c.id.label("submission_id"),
+            submission.c.created_at,
+            submission.c.revision,
+            batch.c.name,
+            batch.c.kind,
+            batch.c.purpose,
+            batch.c.status,
+            prompt.c.messages,
+        )
+        .join(task, task.c.id == assignment.c.task_id)
+        .join(batch, batch.c.id == task.c.batch_id)
+        .join(prompt, prompt.c.id == task.c.prompt_id)
+        .join(submission, (submission.c.assignment_id == assignment.c.id) & (submission.c.revision == newest))
+        .where(mine)
+        .order_by(assignment.c.ended_at.desc(), assignment.c.id)
+        .limit(PAGE)
+        .offset((max(page, 1) - 1) * PAGE)
+    )
+    items = [_past(row) for row in rows]
+    return Page(items, max(page, 1), max(1, -(-total // PAGE)), total)
+
+
+def _past(row: Any) -> Past:
+    return Past(
+        assignment_id=row.id,
+        submission_id=row.submission_id,
+        batch_name=row.name,
+        kind=row.kind,
+        prompt=read_prompt(row)[-1].content[:_START],
+        state=row.state,
+        submitted_at=row.created_at,
+        revision=row.revision,
+        editable=row.state == "submitted" and row.status != "closed" and row.purpose != "qualification",
+    )

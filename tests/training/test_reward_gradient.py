@@ -216,7 +216,7 @@ def test_reading_the_score_at_another_token_is_noticed(
     renderer = Renderer(model.tokenizer)
 
     def too_early(self: ScalarModel, packed: Packed, states: Tensor) -> Tensor:
-        return self.branch(states, packed.positions, packed.layout)[packed.end - 1].float()
+        return self.branch(states, packed.positions, packed.layout, packed.end - 1).float()
 
     monkeypatch.setattr(ScalarModel, "end_states", too_early)
     assert distance(correct, gradients(model, merge_judgments([RANKING]))) > 1e-3

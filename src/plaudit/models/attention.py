@@ -4,12 +4,11 @@ transformers calls it in place of its own kernels (attention implementation ``"p
 that knows who may attend to whom:
 
 * ``PackedLayout``: groups of one prompt and K answers in one row of tokens (see ``packing``), no padding;
-* ``DecodeCache``: one new token for each of R rows, against the keys and values kept from before.
+* ``DecodeCache`` (see ``decoding``): one new token for each of R rows, against the keys and values kept from before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -27,7 +26,11 @@ Shape = tuple[int, tuple[int, ...]]
 
 
 class Layout(Protocol):
-    """Computes one layer's attention. Tensors are (1, heads, N, D), rotary positions already applied."""
+    """Knows who may attend to whom, and in which order weights lie. Rotary positions are already applied."""
+
+    def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
+        """What each linear module makes of the same states (N, in)."""
+        ...
 
     def attend(
         self,
@@ -39,7 +42,9 @@ class Layout(Protocol):
         scale: float,
         window: int | None,
         softcap: float | None,
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """One layer's attention: (N, heads, D) and twice (N, key heads, D) in, (N, heads, D) out."""
+        ...
 
 
 def attention(
@@ -56,7 +61,7 @@ def attention(
     s_aux: Tensor | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Entry point called by transformers' attention modules: (1, heads, N, D) in, (1, N, heads, D) out.
+    """Entry point of transformers' own attention modules: (1, heads, N, D) in, (1, N, heads, D) out.
 
     Raises:
         ModelError: the architecture asks for attention sinks, which no layout computes.
@@ -64,8 +69,9 @@ def attention(
     if s_aux is not None:
         raise ModelError(f"{type(module).__name__} uses attention sinks; Llama, Qwen, Gemma and Mistral styles do not")
     layer: int = module.layer_idx  # type: ignore[assignment]
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
     out = layout.attend(layer, query, key, value, scale=scaling, window=sliding_window, softcap=softcap)
-    return out.transpose(1, 2), None
+    return out[None], None
 
 
 def _no_mask(*_: object, **__: object) -> None:
@@ -92,8 +98,11 @@ class PackedLayout:
         self._block_masks: dict[tuple[int | None, int, int, torch.dtype], list[Tensor]] = {}
 
     def capture(self) -> None:
-        """Keep every layer's keys and values, split by group: what a prefill leaves for decoding."""
+        """Keep every layer's keys and values, split by group, (L, key heads, D): what a prefill leaves for decoding."""
         self.captured = {}
+
+    def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(module(x) for module in modules)
 
     def attend(
         self,
@@ -107,7 +116,7 @@ class PackedLayout:
         softcap: float | None,
     ) -> Tensor:
         if self.captured is not None:
-            self.captured[layer] = (key.split(self.lengths, dim=2), value.split(self.lengths, dim=2))
+            self.captured[layer] = (key.split(self.lengths), value.split(self.lengths))
         if window not in self._looks:  # the same for every layer, so made once
             known = {shape: _may_look(shape, window) for shape in set(self.shapes)}
             self._looks[window] = [known[shape] for shape in self.shapes]
@@ -121,12 +130,12 @@ class PackedLayout:
                 )
             return attend_in_blocks(self._blocks, self._block_masks[kind], query, key, value, scale=scale)
         # split, not slices: the backward of one split is one concatenation, that of G slices is G full-size additions.
-        queries, keys, values = (x.split(self.lengths, dim=2) for x in (query, key, value))
+        queries, keys, values = (x.split(self.lengths) for x in (query, key, value))
         out = [
-            _attend(q, k, v, mask=mask, scale=scale, softcap=softcap)
-            for q, k, v, mask in zip(queries, keys, values, looks, strict=True)
+            _attend(*(x.transpose(0, 1)[None] for x in qkv), mask=mask, scale=scale, softcap=softcap)
+            for *qkv, mask in zip(queries, keys, values, looks, strict=True)
         ]
-        return torch.cat(out, dim=2)
+        return torch.cat([one[0].transpose(0, 1) for one in out])
 
 
 def _may_look(shape: Shape, window: int | None) -> Tensor:
@@ -150,89 +159,3 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, scale: float, soft
     k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
     logits = torch.tanh(q @ k.transpose(-1, -2) * scale / softcap) * softcap
     return logits.masked_fill(~mask, -torch.inf).float().softmax(-1).to(v.dtype) @ v
-
-
-class DecodeCache:
-    """Keys and values of R rows while they are decoded, one token a row and step.
-
-    Rows lie left-aligned with their own lengths. ``advance`` is called once a step, after all layers have run.
-
-    Attributes:
-        lengths: (R,) tokens each row has in the cache; also the position of its next token.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.lengths = torch.zeros(0, dtype=torch.long)
-        self._keys: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
-        self._masks: dict[int | None, Tensor] = {}
-
-    def admit(self, captured: dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]], copies: int) -> None:
-        """Append ``copies`` rows for each prefilled prompt, in the prompts' order."""
-        lengths = torch.tensor([k.shape[2] for k in next(iter(captured.values()))[0]], dtype=torch.long)
-        self.lengths = torch.cat([self.lengths, lengths.repeat_interleave(copies)])
-        for layer, (keys, values) in captured.items():
-            self._keys[layer] = self._grow(self._keys.get(layer), keys, copies)
-            self._values[layer] = self._grow(self._values.get(layer), values, copies)
-        self._masks.clear()
-
-    def _grow(self, old: Tensor | None, prompts: Sequence[Tensor], copies: int) -> Tensor:
-        heads, width = prompts[0].shape[1], prompts[0].shape[3]
-        kept = 0 if old is None else old.shape[0]
-        new = prompts[0].new_zeros(kept + len(prompts) * copies, heads, self.capacity, width)
-        if old is not None:
-            new[:kept] = old
-        for i, prompt in enumerate(prompts):
-            new[kept + i * copies : kept + (i + 1) * copies, :, : prompt.shape[2]] = prompt
-        return new
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows stay, in this order: finished rows leave the batch."""
-        self.lengths = self.lengths[rows]
-        self._keys = {layer: k[rows] for layer, k in self._keys.items()}
-        self._values = {layer: v[rows] for layer, v in self._values.items()}
-        self._masks.clear()
-
-    def advance(self) -> None:
-        self.lengths = self.lengths + 1
-        self._masks.clear()
-
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> Tensor:
-        rows = self.lengths.shape[0]
-        keys, values = self._keys[layer], self._values[layer]
-        index = torch.arange(rows)
-        keys[index, :, self.lengths] = key[0].transpose(0, 1)
-        values[index, :, self.lengths] = value[0].transpose(0, 1)
-        longest = int(self.lengths.max()) + 1
-        heads, kv_heads, width = query.shape[1], keys.shape[1], query.shape[3]
-        # The query heads that share a key head stand as that head's "query tokens": no key is repeated.
-        q = query[0].transpose(0, 1).reshape(rows, kv_heads, heads // kv_heads, width)
-        out = _attend(
-            q,
-            keys[:, :, :longest],
-            values[:, :, :longest],
-            mask=self._mask(longest, window),
-            scale=scale,
-            softcap=softcap,
-        )
-        return out.reshape(rows, heads, width).transpose(0, 1)[None]
-
-    def _mask(self, longest: int, window: int | None) -> Tensor:
-        if window not in self._masks:
-            at = torch.arange(longest)[None, :]
-            mask = at <= self.lengths[:, None]
-            if window is not None:
-                mask &= self.lengths[:, None] - at < window
-            self._masks[window] = mask[:, None, None, :]
-        return self._masks[window]

@@ -85,10 +85,10 @@ def block_masks(blocks: Blocks, looks: list[Tensor], *, kv_heads: int, repeat: i
 def attend_in_blocks(
     blocks: Blocks, masks: list[Tensor], query: Tensor, key: Tensor, value: Tensor, *, scale: float
 ) -> Tensor:
-    """Attention of (1, Hq, N, D) over (1, Hkv, N, D), Hq a multiple of Hkv; (1, Hq, N, D) out."""
-    heads, kv_heads, width = query.shape[1], key.shape[1], query.shape[3]
+    """Attention of (N, Hq, D) over (N, Hkv, D), Hq a multiple of Hkv; (N, Hq, D) out."""
+    heads, kv_heads, width = query.shape[1], key.shape[1], query.shape[2]
     repeat = heads // kv_heads
-    padded = [_gather(x[0].transpose(0, 1), blocks.token, blocks.inverse) for x in (query, key, value)]
+    padded = [_gather(x, blocks.token, blocks.inverse) for x in (query, key, value)]
     out = []
     for groups, length, mask, q, k, v in zip(
         map(len, blocks.members), blocks.widths, masks, *(x.split(blocks.cells) for x in padded), strict=True
@@ -105,7 +105,7 @@ def attend_in_blocks(
         mixed = torch.bmm(torch.baddbmm(mask, q, k, alpha=scale).softmax(-1), v)
         mixed = mixed.view(groups, kv_heads, repeat, length, width).permute(0, 3, 1, 2, 4)
         out.append(mixed.reshape(groups * length, heads, width))
-    return _scatter(torch.cat(out), blocks.token, blocks.inverse).transpose(0, 1)[None]
+    return _scatter(torch.cat(out), blocks.token, blocks.inverse)
 
 
 class _Gather(torch.autograd.Function):

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from plaudit.core.errors import ModelError
 from plaudit.models.attention import IMPLEMENTATION
+from plaudit.models.layers import take_over
 from plaudit.models.lora import LoraConfig, with_adapters
 from plaudit.models.memory import keep_freed_memory
 from plaudit.models.policy import Origin, Policy, ScalarModel
@@ -178,6 +179,8 @@ def _load(auto: Any, folder: str, config: Any, dtype: torch.dtype, *, with_info:
     model.eval().requires_grad_(False)
     # With a padding index PyTorch drops that token's gradient: an end of turn used as padding would never train.
     model.model.embed_tokens.padding_idx = None
+    layers_of(model.model)  # refuses what is no decoder
+    take_over(model.model)
     return loaded
 
 
@@ -201,7 +204,8 @@ def _float32_head(folder: str, model: Any) -> torch.Tensor:
     for file in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as tensors:
             if "score.weight" in tensors.keys():  # noqa: SIM118  (not a dict)
-                return tensors.get_tensor("score.weight").to(torch.float32).squeeze(0)
+                # a copy: the file's bytes lie where they may, and products of unaligned numbers differ in the last bit
+                return tensors.get_tensor("score.weight").to(torch.float32).squeeze(0).clone()
     return model.score.weight.detach().to(torch.float32).squeeze(0).clone()  # a hub name: the files are elsewhere
 
 

@@ -38,9 +38,9 @@ def token_log_probs(
     return TokenLogProbs(log_prob, entropy)
 
 
-def logits_float32(hidden: Tensor, weight: Tensor, softcap: float | None = None) -> Tensor:
-    """(M, V) logits in float32, capped where the architecture caps them, before any temperature."""
-    logits = (hidden @ weight.t()).float()
+def capped_float32(product: Tensor, softcap: float | None) -> Tensor:
+    """(M, V) products of states and head as logits in float32, capped where the architecture caps them."""
+    logits = product.float()
     return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
@@ -56,7 +56,7 @@ class _TokenLogProb(torch.autograd.Function):
         slope = torch.empty_like(hidden) if needs_hidden and not needs_weight else None
         for start in range(0, rows, CHUNK_ROWS):
             at = slice(start, start + CHUNK_ROWS)
-            logits = logits_float32(hidden[at], weight, softcap)
+            logits = capped_float32(hidden[at] @ weight.t(), softcap)
             cap_slope = None if softcap is None or slope is None else 1 - (logits / softcap).square()
             chosen, probs, ent = _log_softmax_at(logits, targets[at], temperature)
             log_prob[at], entropy[at] = chosen, ent
@@ -81,7 +81,7 @@ class _TokenLogProb(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, hidden.shape[0], CHUNK_ROWS):
             at = slice(start, start + CHUNK_ROWS)
-            logits = logits_float32(hidden[at], weight, ctx.softcap)
+            logits = capped_float32(hidden[at] @ weight.t(), ctx.softcap)
             cap_slope = None if ctx.softcap is None else 1 - (logits / ctx.softcap).square()
             _, probs, _ = _log_softmax_at(logits, targets[at], ctx.temperature)
             direction = (

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plaudit.models.logprobs import TokenLogProbs, logits_float32, token_log_probs
+from plaudit.models.logprobs import TokenLogProbs, capped_float32, token_log_probs
 from plaudit.models.lora import LoraConfig, merged
+from plaudit.models.packed_weights import PackedWeights
 from plaudit.models.packing import Packed
 from plaudit.models.precision import Precision
 from plaudit.models.split import Branch, Trunk
@@ -64,14 +65,13 @@ class Policy:
 
     def log_probs(self, packed: Packed, states: Tensor, *, temperature: float = 1.0) -> TokenLogProbs:
         """Log-probability of every response token, (M,)."""
-        hidden = self.branch(states, packed.positions, packed.layout)
-        return token_log_probs(
-            hidden[packed.predict], self.head, packed.targets, temperature=temperature, softcap=self.softcap
-        )
+        hidden = self.branch(states, packed.positions, packed.layout, packed.predict)
+        return token_log_probs(hidden, self.head, packed.targets, temperature=temperature, softcap=self.softcap)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(R, H) final states to (R, V) float32 logits."""
-        return logits_float32(hidden, self.head, self.softcap)
+    def logits(self, hidden: Tensor, weights: PackedWeights | None = None) -> Tensor:
+        """(R, H) final states to (R, V) float32 logits; with `weights` without gradient."""
+        product = hidden @ self.head.t() if weights is None else weights.product(hidden, self.head)
+        return capped_float32(product, self.softcap)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """What the optimizer moves, by name."""
@@ -127,7 +127,7 @@ class ScalarModel:
 
     def end_states(self, packed: Packed, states: Tensor) -> Tensor:
         """(S, H) float32 final states at each response's last token: what the head reads for a score."""
-        return self.branch(states, packed.positions, packed.layout)[packed.end].float()
+        return self.branch(states, packed.positions, packed.layout, packed.end).float()
 
     def scores(self, packed: Packed, states: Tensor) -> Tensor:
         """(S,) one score a response, read at its last token (the end of turn)."""
@@ -135,7 +135,7 @@ class ScalarModel:
 
     def values(self, packed: Packed, states: Tensor) -> Tensor:
         """(M,) value of the state before each response token is emitted."""
-        return self.branch(states, packed.positions, packed.layout)[packed.predict].float() @ self.head
+        return self.branch(states, packed.positions, packed.layout, packed.predict).float() @ self.head
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """As ``Policy.trainable``; the head always trains."""

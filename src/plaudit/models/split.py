@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from plaudit.models.attention import Layout
+from plaudit.models.layers import computes_rows
 
 
 class Trunk(nn.Module):
@@ -47,11 +48,20 @@ class Branch(nn.Module):
         if depth:
             self.model.embed_tokens = None
 
-    def forward(self, states: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        """States of the trunk (N, H), or token ids (N,) at depth 0, to final hidden states (N, H)."""
+    def forward(self, states: Tensor, positions: Tensor, layout: Layout, at: Tensor | None = None) -> Tensor:
+        """States of the trunk (N, H), or token ids (N,) at depth 0, to final hidden states (N, H).
+
+        With `at` (M,), places in the row, only to those states: (M, H), and the last layer computes no others.
+        """
+        rows = place = None
+        if at is not None:
+            rows, place = torch.unique(at, return_inverse=True)
         given = {"inputs_embeds": states[None]} if self.depth else {"input_ids": states[None]}
-        out = self.model(**given, position_ids=positions[None], layout=layout, use_cache=False)
-        return out.last_hidden_state[0]
+        out = self.model(**given, position_ids=positions[None], layout=layout, rows=rows, use_cache=False)
+        final = out.last_hidden_state[0]
+        if at is None:
+            return final
+        return final[place] if computes_rows(self.model) else final[at]
 
     def copy_of(self, *, share_weights: bool) -> Branch:
         """A second branch: with weights of its own, or (the base under LoRA adapters) with the very same ones."""

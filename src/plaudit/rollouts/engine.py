@@ -15,7 +15,8 @@ from torch import Tensor
 
 from plaudit.core.records import TokenGroup
 from plaudit.core.seeding import derive
-from plaudit.models.attention import DecodeCache
+from plaudit.models.decoding import DecodeCache
+from plaudit.models.packed_weights import PackedWeights
 from plaudit.models.packing import pack
 from plaudit.models.policy import Policy
 from plaudit.rollouts.sampling import Sampling, draw
@@ -91,8 +92,9 @@ def sample(
     done: dict[tuple[int, int], Rollout] = {}
     # longest first: rows of similar length share the cache, and the long ones do not start last
     waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    capacity = max((len(p) for p in prompts), default=0) + sampling.max_new_tokens + 1
-    cache = DecodeCache(capacity)
+    most = min(max(max_rows, sampling.n), len(prompts) * sampling.n)
+    longest = max((len(p) for p in prompts), default=0) + sampling.max_new_tokens
+    cache = DecodeCache(rows=most, longest=longest, weights=PackedWeights(most))
     rows: list[_Row] = []
     while rows or waiting:
         room = max_rows - len(rows)
@@ -134,10 +136,10 @@ def _prefill(
     packed = pack([TokenGroup(prompts[i], ()) for i in admitted])
     packed.layout.capture()
     states = policy.states(packed)
-    hidden = policy.branch(states, packed.positions, packed.layout)
+    ends = torch.tensor([len(prompts[i]) for i in admitted]).cumsum(0) - 1
+    hidden = policy.branch(states, packed.positions, packed.layout, ends)
     assert packed.layout.captured is not None
     cache.admit(packed.layout.captured, sampling.n)
-    ends = torch.tensor([len(prompts[i]) for i in admitted]).cumsum(0) - 1
     per_prompt = states.split([len(prompts[i]) for i in admitted])
     rows = [
         _Row((i, j), prompts[i], _uniforms(seeds[i], j, sampling), kept.clone() if keep_states and j == 0 else None)
@@ -147,7 +149,7 @@ def _prefill(
     for first in range(0, len(rows), sampling.n):
         for row in rows[first + 1 : first + sampling.n]:
             row.prompt_states = rows[first].prompt_states
-    logits = policy.logits(hidden[ends]).repeat_interleave(sampling.n, 0)
+    logits = policy.logits(hidden, cache.weights).repeat_interleave(sampling.n, 0)
     _append(rows, logits, sampling)
     return rows
 
@@ -172,7 +174,9 @@ def _step(
     if going:
         hidden = policy.branch(states, cache.lengths, cache)
         continuing = [rows[i] for i in going]
-        _append(continuing, policy.logits(hidden if len(going) == len(rows) else hidden[going]), sampling)
+        _append(
+            continuing, policy.logits(hidden if len(going) == len(rows) else hidden[going], cache.weights), sampling
+        )
         _emit(continuing, end_ids, on_token)
     cache.advance()
 
@@ -213,9 +217,7 @@ def _retire(
             done[row.slot] = _rollout(row)
             if on_done is not None:
                 on_done(row.slot[0], done[row.slot])
-    stay = [i for i, is_ready in enumerate(ready) if not is_ready]
-    cache.keep(torch.tensor(stay, dtype=torch.long))
-    return [rows[i] for i in stay]
+    return [rows[i] for i in cache.drop([i for i, is_ready in enumerate(ready) if is_ready])]
 
 
 def _rollout(row: _Row) -> Rollout:

@@ -52,12 +52,13 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
         return Drawn(tokens, _at(logits, tokens) - logits.logsumexp(-1))
     if sampling.temperature != 1.0:
         logits.div_(sampling.temperature)
-    full = logits.logsumexp(-1)
-    if sampling.is_full_distribution:
-        tokens = _inverse_cdf(torch.softmax(logits, -1), uniforms)
-    else:
+    if not sampling.is_full_distribution:
         tokens = _draw_filtered(logits, uniforms, sampling)
-    return Drawn(tokens, _at(logits, tokens) - full)
+        return Drawn(tokens, _at(logits, tokens) - logits.logsumexp(-1))
+    highest = logits.amax(-1, keepdim=True)
+    masses = logits.sub_(highest).exp_()  # in place, and summed once: these are passes over V numbers a row
+    tokens, total = _inverse_cdf(masses, uniforms)
+    return Drawn(tokens, (_at(masses, tokens).double() / total).log().float())
 
 
 def _at(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -76,19 +77,20 @@ def _draw_filtered(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tens
     return ids.gather(1, _search(probs.cumsum(-1), uniforms)[:, None]).squeeze(1)
 
 
-def _inverse_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """The token whose share of [0, 1) holds the uniform number. (R, V) probabilities in, (R,) ids out.
+def _inverse_cdf(masses: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """The token whose share of [0, 1) holds the uniform number: (R, V) masses in, (R,) ids and (R,) totals out.
 
     In two steps, blocks then tokens, so that only V / 128 + 128 numbers a row are summed in float64.
     """
-    rows, width = probs.shape
-    padded = torch.nn.functional.pad(probs, (0, -width % _BLOCK)).view(rows, -1, _BLOCK)
+    rows, width = masses.shape
+    padded = masses if width % _BLOCK == 0 else torch.nn.functional.pad(masses, (0, -width % _BLOCK))
+    padded = padded.view(rows, -1, _BLOCK)
     blocks = padded.sum(-1).double().cumsum(-1)
     block = _search(blocks, uniforms)
     inside = padded[torch.arange(rows), block].double().cumsum(-1)
     below = torch.where(block > 0, blocks.gather(1, (block - 1).clamp(min=0)[:, None]).squeeze(1), 0.0)
     left = (uniforms * blocks[:, -1] - below) / inside[:, -1]
-    return block * _BLOCK + _search(inside, left.clamp(0.0, 1.0))
+    return block * _BLOCK + _search(inside, left.clamp(0.0, 1.0)), blocks[:, -1]
 
 
 def _search(cumulative: Tensor, uniforms: Tensor) -> Tensor:

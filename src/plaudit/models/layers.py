@@ -1,0 +1,194 @@
+"""Decoder layers as Plaudit runs them: transformers' weights and arithmetic, with less work around them.
+
+transformers' layers of the Llama, Qwen, Mistral and Gemma families have one of two shapes: a norm before attention and
+before the MLP, or (Gemma) one after each as well. `take_over` gives such layers a `forward` of ours that
+
+* computes only the rows somebody reads in the model's last layer: of a prompt that is scored, the keys and values, not
+  the MLP;
+* keeps less for the backward pass (see `fused`);
+* leaves the linear maps to the layout, which may hold the weights in a faster order (see `packed_weights`).
+
+What a layer tells its attention (scale, window, cap) is asked of transformers' own `forward`, and the result is
+compared with it, once when the model is loaded. A layer of another shape, or one that computes something else, stays
+as it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from plaudit.models.attention import Layout, PackedLayout
+from plaudit.models.fused import gated, rms_norm, rotate
+
+_PROBE_TOKENS = 5
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_MLP = {"gate_proj", "up_proj", "down_proj"}
+_NORMS = {"input_layernorm", "post_attention_layernorm"}
+_INNER_NORMS = {"pre_feedforward_layernorm", "post_feedforward_layernorm"}
+
+
+class Terms(NamedTuple):
+    """What a layer's attention is computed with, and whether its norms multiply by their weight alone."""
+
+    layer: int
+    scale: float
+    window: int | None
+    softcap: float | None
+    plain_norms: bool
+    is_last: bool
+
+
+class FastLayer(nn.Module):
+    """Mixed into a transformers decoder layer in front of its own class; children and their names stay."""
+
+    terms: Terms
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        layout: Layout,
+        rows: Tensor | None = None,
+        **_: object,
+    ) -> Tensor:
+        """(1, N, H) to (1, N, H); in the last layer with `rows` (U,), distinct places in N, to (1, U, H)."""
+        layer: Any = self
+        terms = self.terms
+        if not terms.is_last:
+            rows = None
+        hidden = hidden_states[0]
+        mixed = self._attend(self._norm(layer.input_layernorm, hidden), position_embeddings, layout, rows)
+        if rows is not None:
+            hidden = hidden[rows]
+        if hasattr(layer, "pre_feedforward_layernorm"):
+            hidden = hidden + layer.post_attention_layernorm(mixed)
+            inner = self._mlp(layer.pre_feedforward_layernorm(hidden), layout)
+            return (hidden + layer.post_feedforward_layernorm(inner))[None]
+        hidden = hidden + mixed
+        return (hidden + self._mlp(self._norm(layer.post_attention_layernorm, hidden), layout))[None]
+
+    def _norm(self, norm: Any, x: Tensor) -> Tensor:
+        return rms_norm(x, norm.weight, norm.variance_epsilon) if self.terms.plain_norms else norm(x)
+
+    def _attend(
+        self, x: Tensor, position_embeddings: tuple[Tensor, Tensor], layout: Layout, rows: Tensor | None
+    ) -> Tensor:
+        """(N, H) to (N, H) or, with `rows`, to (U, H)."""
+        attention: Any = self.self_attn
+        terms, width = self.terms, attention.head_dim
+        if rows is None:
+            query, key, value = layout.linear((attention.q_proj, attention.k_proj, attention.v_proj), x)
+        else:
+            (asked,) = layout.linear((attention.q_proj,), x[rows])
+            key, value = layout.linear((attention.k_proj, attention.v_proj), x)
+            # rows that nobody reads ask nothing; what their attention gives is dropped
+            query = asked.new_zeros(x.shape[0], asked.shape[1]).index_copy(0, rows, asked)
+        query, key, value = (part.view(x.shape[0], -1, width) for part in (query, key, value))
+        if hasattr(attention, "q_norm"):
+            query, key = attention.q_norm(query), attention.k_norm(key)
+        cos, sin = (part[0] for part in position_embeddings)
+        out = layout.attend(
+            terms.layer,
+            rotate(query, cos, sin),
+            rotate(key, cos, sin),
+            value,
+            scale=terms.scale,
+            window=terms.window,
+            softcap=terms.softcap,
+        ).flatten(1)
+        return layout.linear((attention.o_proj,), out if rows is None else out[rows])[0]
+
+    def _mlp(self, x: Tensor, layout: Layout) -> Tensor:
+        mlp: Any = self.mlp
+        gate, up = layout.linear((mlp.gate_proj, mlp.up_proj), x)
+        return layout.linear((mlp.down_proj,), gated(gate, up, mlp.act_fn))[0]
+
+
+@torch.no_grad()
+def take_over(base: Any) -> None:
+    """Give the layers of a transformers base model our `forward`, where it computes what theirs does."""
+    last = len(base.layers) - 1
+    for number, layer in enumerate(base.layers):
+        if not _has_known_shape(layer):
+            continue
+        own_class = type(layer)
+        asked = _Asked()
+        hidden, expected = _probe(base, layer, number, asked)
+        assert asked.terms is not None, "every layer calls the attention function"
+        layer.__class__ = _fast_class(own_class)
+        layer.terms = asked.terms._replace(plain_norms=_norms_are_plain(layer), is_last=number == last)
+        layout = PackedLayout(((_PROBE_TOKENS, ()),))
+        got = layer(hidden, position_embeddings=_rotary(base, hidden, number), layout=layout)
+        if not torch.allclose(got, expected, atol=_tolerance(expected), rtol=0):
+            layer.__class__ = own_class
+            del layer.terms
+
+
+def computes_rows(base: Any) -> bool:
+    """Whether the last layer of this base model computes chosen rows only."""
+    return isinstance(base.layers[-1], FastLayer)
+
+
+@cache
+def _fast_class(own: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Fast{own.__name__}", (FastLayer, own), {})
+
+
+def _has_known_shape(layer: Any) -> bool:
+    names, inner = set(layer._modules), _MLP | {"act_fn"}
+    return (
+        names in ({"self_attn", "mlp", *_NORMS}, {"self_attn", "mlp", *_NORMS, *_INNER_NORMS})
+        and set(layer.self_attn._modules) in (_ATTENTION, _ATTENTION | {"q_norm", "k_norm"})
+        and set(layer.mlp._modules) == inner
+        and all(hasattr(layer.self_attn, name) for name in ("head_dim", "layer_idx"))
+    )
+
+
+class _Asked(PackedLayout):
+    """A layout that writes down what the layer asks of it."""
+
+    def __init__(self) -> None:
+        super().__init__(((_PROBE_TOKENS, ()),))
+        self.terms: Terms | None = None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+        self.terms = Terms(layer, how["scale"], how["window"], how["softcap"], plain_norms=False, is_last=False)
+        return super().attend(layer, query, key, value, **how)
+
+
+def _probe(base: Any, layer: Any, number: int, layout: PackedLayout) -> tuple[Tensor, Tensor]:
+    """Random states (1, N, H) and what transformers' own layer makes of them."""
+    norm = layer.input_layernorm.weight
+    draw = torch.randn(1, _PROBE_TOKENS, norm.shape[0], generator=torch.Generator().manual_seed(number))
+    hidden = draw.to(norm.device, norm.dtype)
+    out = layer(hidden, attention_mask=None, position_embeddings=_rotary(base, hidden, number), layout=layout)
+    return hidden, cast(Tensor, out[0] if isinstance(out, tuple) else out)
+
+
+def _rotary(base: Any, hidden: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+    kinds: list[str] | None = getattr(base.config, "layer_types", None)
+    if kinds is not None and hasattr(base.rotary_emb, "layer_types"):
+        return base.rotary_emb(hidden, positions, kinds[number])
+    return base.rotary_emb(hidden, positions)
+
+
+def _norms_are_plain(layer: Any) -> bool:
+    """Whether the norms are x / rms(x) times their weight; Gemma's multiply by 1 + weight."""
+    norm = layer.input_layernorm
+    if not hasattr(norm, "variance_epsilon"):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(_PROBE_TOKENS, norm.weight.shape[0], generator=generator).to(norm.weight)
+    ours, theirs = rms_norm(x, norm.weight, norm.variance_epsilon), norm(x)
+    return torch.allclose(ours, theirs, atol=_tolerance(theirs), rtol=0)
+
+
+def _tolerance(values: Tensor) -> float:
+    """A few roundings of the largest value: another order of operations, not another computation."""
+    return 8 * torch.finfo(values.dtype).eps * float(values.abs().max())

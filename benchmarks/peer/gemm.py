@@ -1,6 +1,6 @@
 """The machine's peak: the fastest bfloat16 product of this model's shapes, in FLOP a second.
 
-    python -m benchmarks.peer.gemm --model FOLDER --threads 2
+python -m benchmarks.peer.gemm --model FOLDER --threads 2
 """
 
 import argparse

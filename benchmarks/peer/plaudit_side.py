@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 import transformers
+from benchmarks.peer import workload
 
 import plaudit
-from benchmarks.peer import workload
 from plaudit.core.files import write_jsonl
 from plaudit.core.progress import be_quiet
 from plaudit.core.run import read_log
@@ -91,19 +91,20 @@ class Preparation:
     def __init__(self) -> None:
         self.trunk = self.reference = 0.0
         self._tokens = 0
+        total = self
         fill, reference = TrunkCache.fill, dpo.reference_log_probs
 
-        def timed_fill(cache: TrunkCache, room: int) -> int:
+        def timed_fill(self: TrunkCache, room: int) -> int:
             began = time.perf_counter()
-            used = fill(cache, room)
-            self.trunk += time.perf_counter() - began
-            self._tokens += sum(map(packed_length, cache.groups))
+            used = fill(self, room)
+            total.trunk += time.perf_counter() - began
+            total._tokens += sum(map(packed_length, self.groups))
             return used
 
         def timed_reference(*args: Any) -> list[torch.Tensor]:
             began = time.perf_counter()
             found = reference(*args)
-            self.reference += time.perf_counter() - began
+            total.reference += time.perf_counter() - began
             return found
 
         TrunkCache.fill = timed_fill
@@ -255,9 +256,7 @@ def measure_sft(options: argparse.Namespace, folder: Path) -> tuple[float, list[
     order = _order(len(trained), options.batch, SEED)
     data = _write(folder / "sft.jsonl", _placed([{"messages": row["messages"]} for row in trained], order))
     held_out = _write(folder / "judged.jsonl", [{"messages": row["messages"]} for row in judged])
-    config = SFTConfig.model_validate(
-        _common(options, folder, data, held_out) | {"model": options.model, "samples": 0}
-    )
+    config = SFTConfig.model_validate(_common(options, folder, data, held_out) | {"model": options.model, "samples": 0})
     renderer = Renderer(load_tokenizer(options.model))
     groups = [renderer.group(row.prompt, [row.response]) for row in read_demonstrations(data).rows]
     groups = [groups[place] for place in order]

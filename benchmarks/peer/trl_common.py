@@ -20,8 +20,9 @@ import torch
 warnings.filterwarnings("ignore")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
-import datasets  # noqa: E402  (the threads are set first)
 import transformers  # noqa: E402
+
+import datasets  # noqa: E402  (the threads are set first)
 
 transformers.logging.set_verbosity_error()
 datasets.disable_progress_bars()

@@ -2,9 +2,10 @@
 
 import trl
 import workload
-from datasets import Dataset
 from transformers import AutoTokenizer
 from trl_common import Clock, loading, options, report, training_arguments
+
+from datasets import Dataset
 
 
 def main() -> None:
@@ -19,11 +20,12 @@ def main() -> None:
             model_init_kwargs=loading(chosen),
         )
     )
+    texts = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
     clock = Clock()
     trainer = trl.DPOTrainer(
         chosen.model,
         args=config,
-        train_dataset=Dataset.from_list([{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]),
+        train_dataset=Dataset.from_list(texts),
         processing_class=AutoTokenizer.from_pretrained(chosen.model),
         callbacks=[clock],
     )

@@ -12,9 +12,10 @@ import transformers
 import trl
 import trl.experimental.ppo.ppo_trainer as ppo
 import workload
-from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl_common import FORMATS, PAD, Clock, loading, options, report, training_arguments
+
+from datasets import Dataset
 
 
 def main() -> None:
@@ -78,9 +79,13 @@ def watch(clock: Clock, shapes: list[Any], tokenizer: Any) -> None:
         return sampled
 
     scoring, training = clock.timed(forward, "measure"), clock.timed(forward, "train forward")
+
+    def either(*args: Any, **kwargs: Any) -> Any:
+        return (training if torch.is_grad_enabled() else scoring)(*args, **kwargs)
+
     ppo.batch_generation = clock.timed(noting, "sample")
     ppo.get_reward = clock.timed(ppo.get_reward, "score")
-    ppo.forward = lambda *args, **kwargs: (training if torch.is_grad_enabled() else scoring)(*args, **kwargs)
+    ppo.forward = either
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import trl
 import workload
-from datasets import Dataset
 from transformers import AutoTokenizer
 from trl_common import PAD, Clock, loading, options, report, training_arguments
+
+from datasets import Dataset
 
 
 def main() -> None:

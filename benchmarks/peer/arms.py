@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 WORKS = ("ppo", "sampling", "sampling 8 x 4", "reward", "dpo", "sft")
-STEPS = {"ppo": 1, "sampling": 2, "sampling 8 x 4": 2, "reward": 3, "dpo": 2, "sft": 2}
+STEPS = {"ppo": 1, "sampling": 2, "sampling 8 x 4": 2, "reward": 2, "dpo": 2, "sft": 2}
 SCRIPTS = {"ppo": "trl_ppo", "reward": "trl_reward", "dpo": "trl_dpo", "sft": "trl_sft"}
 # Tuned: weights in bfloat16, micro-batches of two that fit the caches, an allocator that keeps freed memory.
 MICRO_BATCHES = {"ppo": 16, "reward": 4, "dpo": 4, "sft": 4}
@@ -98,7 +98,7 @@ def _tuned(work: str, settings: Settings) -> list[Arm]:
 def _documented(work: str, settings: Settings) -> Arm:
     if work.startswith("sampling"):
         return _generate(work, settings, "documented", "default", {})
-    return Arm(work, "documented", "sdpa", (*_trl(work, settings), "--format", "autocast"))
+    return Arm(work, "documented", "sdpa", (*_trl(work, settings), "--format", "autocast", "--steps", "1"))
 
 
 def _trl(work: str, settings: Settings) -> list[str]:

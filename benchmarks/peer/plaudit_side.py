@@ -168,7 +168,7 @@ def measure_ppo(options: argparse.Namespace, folder: Path) -> tuple[float, list[
     drawn = _note_samples()
     ends = Ends(steps)
     ends.follow(lambda: ppo.train(config, hooks=[ends]))
-    phases = [{name: row[name] for name in ("sample", "score", "measure", "train")} for row in ends.timings]
+    phases = [{name: row[name] for name in row if name not in ("step", "judge")} for row in ends.timings]
     return ends.at[0] - ends.began, _steps(ends.seconds, phases[1:], drawn[-steps:])
 
 

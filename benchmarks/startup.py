@@ -10,6 +10,7 @@ the untrained policy measured on held-out data), and of the first step itself.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ PLAUDIT = [sys.executable, "-c", "from plaudit.cli.app import main; main()"]
 
 def main() -> None:
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the command started here is stopped too
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for stage in options.only:

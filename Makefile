@@ -7,9 +7,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 # Stamp files: as long as neither file of requirements changes, a second `make` installs nothing.
 RUN_READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
+PEER_READY := .venv-peer/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart label test test-slow check format e2e bench clean
+.PHONY: help setup setup-dev quickstart label test test-slow check format e2e bench bench-peer clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,8 +47,11 @@ e2e: $(RUN_READY) ## the example on people's judgments; under two hours on two c
 bench: $(DEV_READY) ## measure speed
 	$(BIN)/python -m benchmarks
 
+bench-peer: $(DEV_READY) $(PEER_READY) ## Plaudit and TRL side by side; half an hour alone on two cores, needs PLAUDIT_PEER
+	$(BIN)/python -m benchmarks.peer $(ARGS)
+
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peer .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
@@ -63,4 +67,9 @@ $(RUN_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 $(DEV_READY): $(RUN_READY)
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# The peer has an environment of its own: Plaudit does not depend on it, nor on the releases it wants.
+$(PEER_READY): benchmarks/peer/setup.sh benchmarks/peer/constraints.txt
+	benchmarks/peer/setup.sh .venv-peer $(PYTHON)
 	@touch $@

@@ -1,7 +1,8 @@
 """All benchmarks, one after the other: python -m benchmarks. Each prints what it measured as JSON lines.
 
-Those on people's judgments need PLAUDIT_DATA, the PPO iteration needs PLAUDIT_PEER (its `workload/prompts.jsonl`);
-without them they are left out, and said so. Leave the machine alone meanwhile.
+Those on people's judgments need PLAUDIT_DATA, those on training speed PLAUDIT_PEER (its folder `workload/`); without
+them they are left out, and said so. `make bench-peer`, the comparison with TRL, is apart. Leave the machine alone
+meanwhile.
 """
 
 import os
@@ -34,6 +35,8 @@ def plan() -> list[tuple[str, list[str], str]]:
     )
     return [
         ("ppo_iteration", [], "" if PEER else "PLAUDIT_PEER"),
+        ("startup", [], "" if PEER else "PLAUDIT_PEER"),
+        ("growth", [], "" if PEER else "PLAUDIT_PEER"),
         ("quality", [], ""),
         ("import_prompts", [], ""),
         ("labeling", [], ""),

@@ -1,0 +1,120 @@
+"""What is run against what: each arm is a command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WORKS = ("ppo", "sampling", "sampling 8 x 4", "reward", "dpo", "sft")
+STEPS = {"ppo": 1, "sampling": 2, "sampling 8 x 4": 2, "reward": 2, "dpo": 2, "sft": 2}
+SCRIPTS = {"ppo": "trl_ppo", "reward": "trl_reward", "dpo": "trl_dpo", "sft": "trl_sft"}
+# Tuned: weights in bfloat16, micro-batches of two that fit the caches, an allocator that keeps freed memory.
+MICRO_BATCHES = {"ppo": 16, "reward": 4, "dpo": 4, "sft": 4}
+# Which attention is faster was measured for PPO only; elsewhere the first repeat tries both.
+ATTENTION = {"ppo": ("eager",)}
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "536870912"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all arms of a measurement have in common."""
+
+    model: Path
+    workload: Path
+    venv: Path
+    threads: int
+    tiny: bool = False  # to see that all of it runs: the numbers mean nothing
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to do a kind of work. `kind` is plaudit, tuned or documented; `variant` tells arms of a kind apart."""
+
+    work: str
+    kind: str
+    variant: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For logs."""
+        return f"{self.work}: {self.kind} {self.variant}"
+
+
+def arms(work: str, settings: Settings) -> list[Arm]:
+    """All ways to do `work`: the peer tuned, Plaudit, the peer as documented."""
+    return [*_tuned(work, settings), *_plaudit(work, settings), _documented(work, settings)]
+
+
+def allocator() -> dict[str, str]:
+    """tcmalloc where it is installed, else glibc told to keep freed memory."""
+    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    found = [line.split("=> ")[-1] for line in listed.splitlines() if "libtcmalloc_minimal.so" in line]
+    return {"LD_PRELOAD": found[0]} if found else dict(MALLOC)
+
+
+def environment(arm: Arm, settings: Settings) -> dict[str, str]:
+    """The arm's variables: nothing of ours reaches the peer, and nobody asks the network."""
+    own = {name: value for name, value in os.environ.items() if name not in {"LD_PRELOAD", *MALLOC}}
+    if arm.kind != "plaudit":
+        own.pop("PYTHONPATH", None)
+    return (
+        own
+        | arm.environment
+        | {
+            "OMP_NUM_THREADS": str(settings.threads),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TRL_EXPERIMENTAL_SILENCE": "1",
+        }
+    )
+
+
+def _plaudit(work: str, settings: Settings) -> list[Arm]:
+    command = [sys.executable, "-m", "benchmarks.peer.plaudit_side", work.split()[0]]
+    command += [*_common(work, settings), "--threads", str(settings.threads)]
+    command += ["--answers", "4"] if work == "sampling 8 x 4" else []
+    splits = {"ppo": ("8", "all"), "reward": ("8", "all"), "dpo": ("8", "all")}.get(work, ("all",))
+    return [Arm(work, "plaudit", split, (*command, "--train-layers", split)) for split in splits]
+
+
+def _tuned(work: str, settings: Settings) -> list[Arm]:
+    if work.startswith("sampling"):
+        return [_generate(work, settings, "tuned", way, allocator()) for way in ("eager", "static cache")]
+    micro = 1 if settings.tiny else MICRO_BATCHES[work]
+    extra = ["--micro-batches", str(micro), *(["--packed", "1"] if work == "sft" else [])]
+    return [
+        Arm(work, "tuned", attention, (*_trl(work, settings), *extra, "--attention", attention), allocator())
+        for attention in ATTENTION.get(work, ("sdpa", "eager"))
+    ]
+
+
+def _documented(work: str, settings: Settings) -> Arm:
+    if work.startswith("sampling"):
+        return _generate(work, settings, "documented", "default", {})
+    return Arm(work, "documented", "sdpa", (*_trl(work, settings), "--format", "autocast", "--steps", "1"))
+
+
+def _trl(work: str, settings: Settings) -> list[str]:
+    return [str(settings.venv / "bin" / "python"), str(HERE / f"{SCRIPTS[work]}.py"), *_common(work, settings)]
+
+
+def _generate(work: str, settings: Settings, kind: str, way: str, variables: dict[str, str]) -> Arm:
+    command = [str(settings.venv / "bin" / "python"), str(HERE / "hf_generate.py"), *_common(work, settings)]
+    command += ["--answers", "4" if work == "sampling 8 x 4" else "1", "--way", way]
+    return Arm(work, kind, way, tuple(command), variables)
+
+
+def _common(work: str, settings: Settings) -> list[str]:
+    options = ["--model", str(settings.model), "--workload", str(settings.workload)]
+    if not settings.tiny:
+        return [*options, "--steps", str(STEPS[work])]
+    options += ["--steps", "1", "--batch", "4"]
+    options += ["--new-tokens", "4"] if work == "ppo" or work.startswith("sampling") else []
+    return [*options, *(["--epochs", "1"] if work == "ppo" else [])]

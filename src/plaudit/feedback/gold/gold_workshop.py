@@ -18,18 +18,15 @@ from plaudit.feedback.store.tables import (
     member,
     prompt,
     ranking_entry,
-    response,
     submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import tasks
 from plaudit.feedback.tasks.batches import get_batch
 from plaudit.feedback.tasks.effective import is_effective
 from plaudit.feedback.tasks.expected import Expected
 from plaudit.feedback.tasks.guidelines import Flag, read
-from plaudit.feedback.tasks.tasks import NewGold, NewTask
-from plaudit.feedback.work.assignment import Shown
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, Shown
 
 _START = 200
 
@@ -114,18 +111,12 @@ def workpiece(c: Connection, task_id: str) -> Workpiece:
     ).first()
     if row is None:
         raise FeedbackError("not_found", "There is no such ranking task.", status=404)
-    shown = c.execute(
-        select(response.c.id, response.c.body)
-        .join(task_response, task_response.c.response_id == response.c.id)
-        .where(task_response.c.task_id == task_id)
-        .order_by(task_response.c.slot)
-    )
     return Workpiece(
         row.id,
         row.batch_id,
         row.name,
         read_prompt(row),
-        tuple(Shown(one.id, one.body) for one in shown),
+        tasks.responses_of(c, task_id),
         read(c, row.guideline_id).flags,
         row.agreement,
         None if row.expected is None else Expected.model_validate(row.expected),

@@ -24,16 +24,14 @@ from plaudit.feedback.store.tables import (
     member,
     new_id,
     prompt,
-    response,
     submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, RankingAnswer, check_words, checked, load_answers
 from plaudit.feedback.tasks.effective import add_event, is_effective
 from plaudit.feedback.tasks.overlap import after_judgment
-from plaudit.feedback.work.assignment import Shown
+from plaudit.feedback.tasks.tasks import Shown, responses_of
 
 Show = Literal["disagreements", "flags", "skips"]
 Category = Literal["ambiguous", "mistake", "guideline", "taste", "bad_data"]
@@ -166,19 +164,13 @@ def case(c: Connection, member_id: str, task_id: str) -> Case:
     own = _own_state(c, member_id, task_id)
     if own == "leased":
         raise FeedbackError("own_work", "You are working on this task. Submit or skip it before you see the others.")
-    shown = c.execute(
-        select(response.c.id, response.c.body)
-        .join(task_response, task_response.c.response_id == response.c.id)
-        .where(task_response.c.task_id == task_id)
-        .order_by(task_response.c.slot)
-    )
     return Case(
         task_id=row.id,
         batch_id=row.batch_id,
         batch_name=row.name,
         kind=row.kind,
         prompt=read_prompt(row),
-        responses=tuple(Shown(one.id, one.body) for one in shown),
+        responses=responses_of(c, task_id),
         agreement=row.agreement,
         judgments=tuple(_judgments(c, task_id)),
         decisions=tuple(_decisions(c, task_id)),

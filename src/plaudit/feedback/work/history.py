@@ -6,6 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from plaudit.feedback.content.content import read_prompt
 from plaudit.feedback.store.tables import assignment, batch, prompt, submission, task
+from plaudit.feedback.tasks.effective import is_newest
 
 PAGE = 20
 _START = 200  # characters of the prompt that are enough to recognise it
@@ -42,12 +43,6 @@ def history(c: Connection, member_id: str, page: int = 1) -> Page:
     """Submitted tasks of one member; nothing tells gold questions from others. Pages out of range are empty."""
     mine = (assignment.c.member_id == member_id) & assignment.c.state.in_(("submitted", "voided"))
     total = c.execute(select(func.count()).select_from(assignment).where(mine)).scalar_one()
-    newest = (
-        select(func.max(submission.c.revision))
-        .where(submission.c.assignment_id == assignment.c.id)
-        .correlate(assignment)
-        .scalar_subquery()
-    )
     rows = c.execute(
         select(
             assignment.c.id,
@@ -64,8 +59,8 @@ def history(c: Connection, member_id: str, page: int = 1) -> Page:
         .join(task, task.c.id == assignment.c.task_id)
         .join(batch, batch.c.id == task.c.batch_id)
         .join(prompt, prompt.c.id == task.c.prompt_id)
-        .join(submission, (submission.c.assignment_id == assignment.c.id) & (submission.c.revision == newest))
-        .where(mine)
+        .join(submission, submission.c.assignment_id == assignment.c.id)
+        .where(mine, is_newest())
         .order_by(assignment.c.ended_at.desc(), assignment.c.id)
         .limit(PAGE)
         .offset((max(page, 1) - 1) * PAGE)

@@ -29,7 +29,7 @@ from plaudit.feedback.store.tables import (
 )
 from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, RankingAnswer, check_words, checked, load_answers
-from plaudit.feedback.tasks.effective import add_event, is_effective
+from plaudit.feedback.tasks.effective import add_event, is_effective, is_newest
 from plaudit.feedback.tasks.overlap import after_judgment
 from plaudit.feedback.tasks.tasks import Shown, responses_of
 
@@ -302,12 +302,6 @@ def _reviewed(c: Connection, submission_id: str, by: str, state: str) -> Any:
 
 
 def _judgments(c: Connection, task_id: str) -> list[CaseJudgment]:
-    newest = (
-        select(func.max(submission.c.revision))
-        .where(submission.c.assignment_id == assignment.c.id)
-        .correlate(assignment)
-        .scalar_subquery()
-    )
     rows = c.execute(
         select(submission, assignment.c.state, member.c.pseudonym)
         .join(assignment, assignment.c.id == submission.c.assignment_id)
@@ -315,7 +309,7 @@ def _judgments(c: Connection, task_id: str) -> list[CaseJudgment]:
         .where(
             assignment.c.task_id == task_id,
             assignment.c.state.in_(("submitted", "voided")),
-            submission.c.revision == newest,
+            is_newest(),
         )
         .order_by(submission.c.created_at, submission.c.id)
     ).all()

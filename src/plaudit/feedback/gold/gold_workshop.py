@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Connection, select
 
 from plaudit.core.records import Prompt
-from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.content.content import prompt_start, read_prompt
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.gold import gold
 from plaudit.feedback.store.tables import (
@@ -27,8 +27,6 @@ from plaudit.feedback.tasks.effective import is_effective
 from plaudit.feedback.tasks.expected import Expected
 from plaudit.feedback.tasks.guidelines import Flag, read
 from plaudit.feedback.tasks.tasks import NewGold, NewTask, Shown
-
-_START = 200
 
 
 class Candidate(NamedTuple):
@@ -80,9 +78,7 @@ def candidates(c: Connection, *, limit: int = 20) -> list[Candidate]:
         .limit(limit)
     )
     rows = cast(Iterable[Any], c.execute(query))
-    return [
-        Candidate(row.id, row.name, read_prompt(row)[-1].content[:_START], row.submitted, row.agreement) for row in rows
-    ]
+    return [Candidate(row.id, row.name, prompt_start(row), row.submitted, row.agreement) for row in rows]
 
 
 def starts(c: Connection, task_ids: list[str]) -> dict[str, str]:
@@ -93,7 +89,7 @@ def starts(c: Connection, task_ids: list[str]) -> dict[str, str]:
         .where(task.c.id.in_(task_ids))
     )
     rows = cast(Iterable[Any], c.execute(query))
-    return {row.id: read_prompt(row)[-1].content[:_START] for row in rows}
+    return {row.id: prompt_start(row) for row in rows}
 
 
 def workpiece(c: Connection, task_id: str) -> Workpiece:

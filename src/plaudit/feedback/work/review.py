@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback import audit_log
-from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.content.content import prompt_start, read_prompt
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.people import members
 from plaudit.feedback.store import clock
@@ -36,7 +36,6 @@ from plaudit.feedback.tasks.tasks import Shown, responses_of
 Show = Literal["disagreements", "flags", "skips"]
 Category = Literal["ambiguous", "mistake", "guideline", "taste", "bad_data"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-_START = 200
 
 
 class Item(NamedTuple):
@@ -135,7 +134,7 @@ def queue(
             row.id,
             row.batch_id,
             row.name,
-            read_prompt(row)[-1].content[:_START],
+            prompt_start(row),
             row.submitted,
             row.agreement,
             row.flags,

@@ -66,6 +66,30 @@ def test_imports_keep_to_the_table(path: Path):
         )
 
 
+def feedback_rows() -> dict[str, int]:
+    """Folder or module of feedback/ -> its row in the table "Layout" of feedback.md."""
+    page = (ROOT / "docs" / "design" / "feedback.md").read_text(encoding="utf-8")
+    section = page.split("## Layout")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    return {name: row for row, cell in enumerate(cells) for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)}
+
+
+def test_feedback_imports_only_from_rows_above():
+    rows = feedback_rows()
+    inside = SOURCE / "feedback"
+    assert set(rows) == {path.stem for path in inside.iterdir() if not path.name.startswith("__")}
+    for path in inside.rglob("*.py"):
+        if path == inside / "__init__.py":
+            continue
+        own = path.relative_to(inside).parts[0].removesuffix(".py")
+        for module in imported_modules(path):
+            folder, *rest = module.split(".")
+            if folder == "feedback" and rest:
+                assert rows[rest[0]] <= rows[own], (
+                    f"{name_of(path)} imports plaudit.{module}, which stands below it in the table of feedback.md"
+                )
+
+
 def recipes() -> set[str]:
     """Modules of training/ that define `train`."""
     return {
@@ -103,7 +127,13 @@ def test_files_are_short(path: Path):
 
 
 def modules_in(folder: str) -> list[str]:
-    return [f"plaudit.{folder}.{path.stem}" for path in (SOURCE / folder).glob("*.py") if path.name != "__init__.py"]
+    """All its modules, but for those that Alembic runs: they are scripts."""
+    paths = [path.relative_to(SOURCE) for path in (SOURCE / folder).rglob("*.py")]
+    return [
+        ".".join(("plaudit", *path.with_suffix("").parts))
+        for path in paths
+        if path.name != "__init__.py" and "migrations" not in path.parts
+    ]
 
 
 def loaded_after(code: str) -> set[str]:

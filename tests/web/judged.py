@@ -43,10 +43,11 @@ def judge(site: Site, *names: str, reason: str = "", flag: str | None = None, ba
 
 
 def first_task(site: Site, *, batch: str = BATCH) -> str:
-    """A task of the batch."""
+    """A task of the batch, of the same prompt in every run: ids are random, and some prompts are in two batches."""
     with site.project.database.read() as c:
-        query = select(tables.task.c.id).where(tables.task.c.batch_id == site.batches[batch])
-        return c.execute(query.order_by(tables.task.c.id)).scalars().first() or ""
+        query = select(tables.task.c.id).join(tables.prompt, tables.prompt.c.id == tables.task.c.prompt_id)
+        mine = query.where(tables.task.c.batch_id == site.batches[batch])
+        return c.execute(mine.order_by(tables.prompt.c.sha256)).scalars().first() or ""
 
 
 def rows(site: Site, table) -> list:

@@ -10,6 +10,7 @@ from starlette.datastructures import FormData
 
 from plaudit.feedback.store.tables import MAX_CHARS, MAX_RESPONSES
 from plaudit.feedback.tasks.answers import Answer, DemonstrationAnswer, RankingAnswer
+from plaudit.feedback.tasks.tasks import Shown
 from plaudit.feedback.work.assignment import Assignment
 from plaudit.web.visit import text_field
 
@@ -67,9 +68,7 @@ def missing(task: Assignment, draft: Draft) -> list[str]:
     """What is still to be filled in before it can be submitted, in sentences."""
     found: list[str] = []
     if isinstance(draft, RankingDraft) and not draft.none_acceptable:
-        unranked = [
-            letter for letter, shown in zip(LETTERS, task.responses, strict=False) if shown.id not in draft.tiers
-        ]
+        unranked = [letter for name, letter in letters_of(task.responses).items() if name not in draft.tiers]
         if unranked:
             found.append(f"Give a rank to {_listed(unranked)}, or say that none is acceptable.")
     if isinstance(draft, DemonstrationDraft) and not draft.text.strip():
@@ -99,9 +98,14 @@ def answer_of_draft(draft: Draft) -> Answer:
     )
 
 
-def order_in_words(task: Assignment, ranks: Mapping[str, int]) -> str:
-    """ "B > A = C; D to go", with the letters this labeler sees. `work.js` says the same while ranks are given."""
-    letters = {shown.id: letter for letter, shown in zip(LETTERS, task.responses, strict=False)}
+def letters_of(responses: Iterable[Shown]) -> dict[str, str]:
+    """Response -> the letter it has on the page, in the order in which it is shown there."""
+    return {shown.id: letter for letter, shown in zip(LETTERS, responses, strict=False)}
+
+
+def order_in_words(responses: Iterable[Shown], ranks: Mapping[str, int]) -> str:
+    """ "B > A = C; D to go", with the letters of the page. `work.js` says the same while ranks are given."""
+    letters = letters_of(responses)
     ranked = sorted((name for name in letters if name in ranks), key=lambda name: (ranks[name], letters[name]))
     if not ranked:
         return "Nothing ranked yet"

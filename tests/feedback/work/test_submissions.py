@@ -1,5 +1,6 @@
 """Submitting: once, whole, late, again, and taken back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_repeated_submit_is_the_same_submit(database: Database, ada_at_work):
         first = send(c, ada, found, ranked(found))
     with database.write() as c:
         again = send(c, ada, found, ranked(found), active_ms=99)
-        assert again == first._replace(replayed=True)
+        assert again == replace(first, replayed=True)
         assert code_of(lambda: send(c, ada, found, ranked(found, reverse=True))) == "key_reused"
         assert c.execute(select(func.count()).select_from(submission)).scalar() == 1
         assert invariants(c) == []
@@ -138,7 +139,7 @@ def test_an_edit_is_the_next_revision_with_the_next_key(database: Database, ada_
         assert (first.revision, second.revision) == (1, 2)
         assert code_of(lambda: send(c, ada, found, ranked(found), idempotency_key="0" * 32)) == "stale_key"
         assert c.execute(select(task.c.submitted).where(task.c.id == found.task_id)).scalar() == 1
-        assert send(c, ada, found, ranked(found)) == first._replace(replayed=True)
+        assert send(c, ada, found, ranked(found)) == replace(first, replayed=True)
         latest = open_assignment(c, ada, found.id)
         assert latest.answer == ranked(found, reverse=True)
         set_status(c, found.batch_id, "closed", by=None)

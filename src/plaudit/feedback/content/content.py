@@ -19,6 +19,7 @@ Split = Literal["train", "validation", "test"]
 
 SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("test", 0.05), ("validation", 0.05))  # the rest is for training
 _ROWS_AT_ONCE = 2000
+_START = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,11 @@ def read_prompt(row: Row[Any] | Mapping[str, Any]) -> Prompt:
     """The conversation in a row of `prompt`."""
     messages = row["messages"] if isinstance(row, Mapping) else row.messages
     return tuple(Message(message["role"], message["content"]) for message in messages)
+
+
+def prompt_start(row: Row[Any]) -> str:
+    """How the last message of the prompt in a row begins: enough to recognise it in a list."""
+    return read_prompt(row)[-1].content[:_START]
 
 
 def prompt_sha256(messages: Prompt) -> str:

@@ -94,41 +94,34 @@ def _judgment(row: Any, item: _Item, tiers: dict[str, int]) -> Judgment:
     )
 
 
-def _submissions(chosen: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
-    query = (
-        select(
-            submission.c.id,
-            submission.c.created_at,
-            submission.c.active_ms,
-            submission.c.confidence,
-            assignment.c.task_id,
-            assignment.c.shown,
-            member.c.pseudonym,
-            member.c.kind,
-            task.c.selection,
-            guideline.c.version,
-            gold_result.c.score,
-        )
-        .join(assignment, assignment.c.id == submission.c.assignment_id)
-        .join(member, member.c.id == assignment.c.member_id)
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
+def _submissions(chosen: list[ColumnElement[bool]]) -> Select[Any]:
+    about = (
+        submission.c.id,
+        submission.c.created_at,
+        submission.c.active_ms,
+        submission.c.confidence,
+        assignment.c.task_id,
+        assignment.c.shown,
+        member.c.pseudonym,
+        member.c.kind,
+        task.c.selection,
+        guideline.c.version,
+        gold_result.c.score,
+    )
+    return (
+        _chosen(chosen, *about)
         .join(guideline, guideline.c.id == submission.c.guideline_id)
         .outerjoin(gold_result, gold_result.c.submission_id == submission.c.id)
+        .order_by(submission.c.id)
     )
-    return query.where(*chosen).order_by(submission.c.id)
 
 
-def _entries(chosen: list[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
-    query = (
-        select(submission.c.id, ranking_entry.c.response_id, ranking_entry.c.tier)
-        .join(assignment, assignment.c.id == submission.c.assignment_id)
-        .join(member, member.c.id == assignment.c.member_id)
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
+def _entries(chosen: list[ColumnElement[bool]]) -> Select[Any]:
+    return (
+        _chosen(chosen, submission.c.id, ranking_entry.c.response_id, ranking_entry.c.tier)
         .outerjoin(ranking_entry, ranking_entry.c.submission_id == submission.c.id)
+        .order_by(submission.c.id)
     )
-    return query.where(*chosen).order_by(submission.c.id)
 
 
 def _among_newest(c: Connection, chosen: list[ColumnElement[bool]], newest: int) -> list[ColumnElement[bool]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Connection, select
 
 from plaudit.core.records import Prompt
-from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.content.content import prompt_start, read_prompt
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.gold import gold
 from plaudit.feedback.store.tables import (
@@ -18,20 +18,15 @@ from plaudit.feedback.store.tables import (
     member,
     prompt,
     ranking_entry,
-    response,
     submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import tasks
 from plaudit.feedback.tasks.batches import get_batch
 from plaudit.feedback.tasks.effective import is_effective
 from plaudit.feedback.tasks.expected import Expected
 from plaudit.feedback.tasks.guidelines import Flag, read
-from plaudit.feedback.tasks.tasks import NewGold, NewTask
-from plaudit.feedback.work.assignment import Shown
-
-_START = 200
+from plaudit.feedback.tasks.tasks import NewGold, NewTask, Shown
 
 
 class Candidate(NamedTuple):
@@ -83,9 +78,7 @@ def candidates(c: Connection, *, limit: int = 20) -> list[Candidate]:
         .limit(limit)
     )
     rows = cast(Iterable[Any], c.execute(query))
-    return [
-        Candidate(row.id, row.name, read_prompt(row)[-1].content[:_START], row.submitted, row.agreement) for row in rows
-    ]
+    return [Candidate(row.id, row.name, prompt_start(row), row.submitted, row.agreement) for row in rows]
 
 
 def starts(c: Connection, task_ids: list[str]) -> dict[str, str]:
@@ -96,7 +89,7 @@ def starts(c: Connection, task_ids: list[str]) -> dict[str, str]:
         .where(task.c.id.in_(task_ids))
     )
     rows = cast(Iterable[Any], c.execute(query))
-    return {row.id: read_prompt(row)[-1].content[:_START] for row in rows}
+    return {row.id: prompt_start(row) for row in rows}
 
 
 def workpiece(c: Connection, task_id: str) -> Workpiece:
@@ -114,18 +107,12 @@ def workpiece(c: Connection, task_id: str) -> Workpiece:
     ).first()
     if row is None:
         raise FeedbackError("not_found", "There is no such ranking task.", status=404)
-    shown = c.execute(
-        select(response.c.id, response.c.body)
-        .join(task_response, task_response.c.response_id == response.c.id)
-        .where(task_response.c.task_id == task_id)
-        .order_by(task_response.c.slot)
-    )
     return Workpiece(
         row.id,
         row.batch_id,
         row.name,
         read_prompt(row),
-        tuple(Shown(one.id, one.body) for one in shown),
+        tasks.responses_of(c, task_id),
         read(c, row.guideline_id).flags,
         row.agreement,
         None if row.expected is None else Expected.model_validate(row.expected),

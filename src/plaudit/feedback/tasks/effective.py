@@ -9,23 +9,27 @@ from plaudit.feedback.store import clock, tables
 EventKind = Literal["withdrawn", "voided", "restored"]
 
 
+def is_newest(submission: FromClause = tables.submission) -> ColumnElement[bool]:
+    """The condition that a submission is the last of its assignment."""
+    newer = tables.submission.alias()
+    return ~exists().where(
+        newer.c.assignment_id == submission.c.assignment_id, newer.c.revision > submission.c.revision
+    )
+
+
 def is_effective(submission: FromClause = tables.submission) -> ColumnElement[bool]:
     """The condition that a submission counts, for the `where` of any query on `submission` (or an alias of it).
 
     It counts if it is the highest revision of its assignment and its last event, if any, is "restored". An older
     revision never counts again: whoever withdraws an edit has said that the older answer was not meant either.
     """
-    newer = tables.submission.alias()
     undone, later = tables.submission_event.alias(), tables.submission_event.alias()
-    superseded = exists().where(
-        newer.c.assignment_id == submission.c.assignment_id, newer.c.revision > submission.c.revision
-    )
     taken_back = exists().where(
         undone.c.submission_id == submission.c.id,
         undone.c.kind.in_(("withdrawn", "voided")),
         not_(exists().where(later.c.submission_id == undone.c.submission_id, later.c.created_at > undone.c.created_at)),
     )
-    return not_(superseded) & not_(taken_back)
+    return is_newest(submission) & not_(taken_back)
 
 
 def add_event(

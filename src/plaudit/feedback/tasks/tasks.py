@@ -42,6 +42,13 @@ class NewTask:
     gold: NewGold | None = None
 
 
+class Shown(NamedTuple):
+    """A response as a labeler sees it: its text, and nothing about where it comes from."""
+
+    id: str
+    body: str
+
+
 class Added(NamedTuple):
     """What became of the given tasks. `known` were in the batch already, word for word."""
 
@@ -90,6 +97,17 @@ def tasks_from_prompts(c: Connection, prompt_ids: Sequence[str], config: BatchCo
             distinct = [text.id for text in _distinct(texts[prompt_id])]
             tasks += [NewTask(prompt_id, part) for part in _deal(distinct, config.responses_per_task, prompt_id)]
     return tasks
+
+
+def responses_of(c: Connection, task_id: str) -> tuple[Shown, ...]:
+    """What a task asks to rank, in its own order; each labeler sees another."""
+    rows = c.execute(
+        select(response.c.id, response.c.body)
+        .join(task_response, task_response.c.response_id == response.c.id)
+        .where(task_response.c.task_id == task_id)
+        .order_by(task_response.c.slot)
+    )
+    return tuple(Shown(row.id, row.body) for row in rows)
 
 
 def _add(c: Connection, found: Batch, items: Sequence[NewTask], by: str | None) -> int:

@@ -32,6 +32,7 @@ from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, load_answers
 from plaudit.feedback.tasks.batches import Batch, BatchConfig, Purpose, running_batches
 from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.tasks.tasks import Shown
 from plaudit.feedback.work.picking import Pick, pick, pick_waiting, shown_order
 
 LONGEST_LEASE = 8 * clock.HOUR  # a page that is left open overnight does not keep a task for ever
@@ -41,13 +42,6 @@ _SWEEP = 1_000
 SkipReason = Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
 SKIP_REASONS: tuple[SkipReason, ...] = get_args(SkipReason)
 _FAULT_OF_TASK: tuple[SkipReason, ...] = ("unclear", "distressing", "broken")
-
-
-class Shown(NamedTuple):
-    """A response as a labeler sees it: its text, and nothing about where it comes from."""
-
-    id: str
-    body: str
 
 
 class Draft(NamedTuple):

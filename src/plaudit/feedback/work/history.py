@@ -1,17 +1,19 @@
 """A labeler's own past work, newest first."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.content.content import prompt_start
 from plaudit.feedback.store.tables import assignment, batch, prompt, submission, task
+from plaudit.feedback.tasks.effective import is_newest
 
 PAGE = 20
-_START = 200  # characters of the prompt that are enough to recognise it
 
 
-class Past(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Past:
     """One task that a labeler has submitted.
 
     prompt:   the start of its last message. state: "submitted", or "voided" by a reviewer.
@@ -29,7 +31,8 @@ class Past(NamedTuple):
     editable: bool
 
 
-class Page(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PastPage:
     """One page of a list; pages count from 1."""
 
     items: list[Past]
@@ -38,16 +41,10 @@ class Page(NamedTuple):
     total: int
 
 
-def history(c: Connection, member_id: str, page: int = 1) -> Page:
+def history(c: Connection, member_id: str, page: int = 1) -> PastPage:
     """Submitted tasks of one member; nothing tells gold questions from others. Pages out of range are empty."""
     mine = (assignment.c.member_id == member_id) & assignment.c.state.in_(("submitted", "voided"))
     total = c.execute(select(func.count()).select_from(assignment).where(mine)).scalar_one()
-    newest = (
-        select(func.max(submission.c.revision))
-        .where(submission.c.assignment_id == assignment.c.id)
-        .correlate(assignment)
-        .scalar_subquery()
-    )
     rows = c.execute(
         select(
             assignment.c.id,
@@ -64,14 +61,14 @@ def history(c: Connection, member_id: str, page: int = 1) -> Page:
         .join(task, task.c.id == assignment.c.task_id)
         .join(batch, batch.c.id == task.c.batch_id)
         .join(prompt, prompt.c.id == task.c.prompt_id)
-        .join(submission, (submission.c.assignment_id == assignment.c.id) & (submission.c.revision == newest))
-        .where(mine)
+        .join(submission, submission.c.assignment_id == assignment.c.id)
+        .where(mine, is_newest())
         .order_by(assignment.c.ended_at.desc(), assignment.c.id)
         .limit(PAGE)
         .offset((max(page, 1) - 1) * PAGE)
     )
     items = [_past(row) for row in rows]
-    return Page(items, max(page, 1), max(1, -(-total // PAGE)), total)
+    return PastPage(items, max(page, 1), max(1, -(-total // PAGE)), total)
 
 
 def _past(row: Any) -> Past:
@@ -80,7 +77,7 @@ def _past(row: Any) -> Past:
         submission_id=row.submission_id,
         batch_name=row.name,
         kind=row.kind,
-        prompt=read_prompt(row)[-1].content[:_START],
+        prompt=prompt_start(row),
         state=row.state,
         submitted_at=row.created_at,
         revision=row.revision,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback import audit_log
-from plaudit.feedback.content.content import read_prompt
+from plaudit.feedback.content.content import prompt_start, read_prompt
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.people import members
 from plaudit.feedback.store import clock
@@ -24,21 +24,18 @@ from plaudit.feedback.store.tables import (
     member,
     new_id,
     prompt,
-    response,
     submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, RankingAnswer, check_words, checked, load_answers
-from plaudit.feedback.tasks.effective import add_event, is_effective
+from plaudit.feedback.tasks.effective import add_event, is_effective, is_newest
 from plaudit.feedback.tasks.overlap import after_judgment
-from plaudit.feedback.work.assignment import Shown
+from plaudit.feedback.tasks.tasks import Shown, responses_of
 
 Show = Literal["disagreements", "flags", "skips"]
 Category = Literal["ambiguous", "mistake", "guideline", "taste", "bad_data"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-_START = 200
 
 
 class Item(NamedTuple):
@@ -137,7 +134,7 @@ def queue(
             row.id,
             row.batch_id,
             row.name,
-            read_prompt(row)[-1].content[:_START],
+            prompt_start(row),
             row.submitted,
             row.agreement,
             row.flags,
@@ -166,19 +163,13 @@ def case(c: Connection, member_id: str, task_id: str) -> Case:
     own = _own_state(c, member_id, task_id)
     if own == "leased":
         raise FeedbackError("own_work", "You are working on this task. Submit or skip it before you see the others.")
-    shown = c.execute(
-        select(response.c.id, response.c.body)
-        .join(task_response, task_response.c.response_id == response.c.id)
-        .where(task_response.c.task_id == task_id)
-        .order_by(task_response.c.slot)
-    )
     return Case(
         task_id=row.id,
         batch_id=row.batch_id,
         batch_name=row.name,
         kind=row.kind,
         prompt=read_prompt(row),
-        responses=tuple(Shown(one.id, one.body) for one in shown),
+        responses=responses_of(c, task_id),
         agreement=row.agreement,
         judgments=tuple(_judgments(c, task_id)),
         decisions=tuple(_decisions(c, task_id)),
@@ -310,12 +301,6 @@ def _reviewed(c: Connection, submission_id: str, by: str, state: str) -> Any:
 
 
 def _judgments(c: Connection, task_id: str) -> list[CaseJudgment]:
-    newest = (
-        select(func.max(submission.c.revision))
-        .where(submission.c.assignment_id == assignment.c.id)
-        .correlate(assignment)
-        .scalar_subquery()
-    )
     rows = c.execute(
         select(submission, assignment.c.state, member.c.pseudonym)
         .join(assignment, assignment.c.id == submission.c.assignment_id)
@@ -323,7 +308,7 @@ def _judgments(c: Connection, task_id: str) -> list[CaseJudgment]:
         .where(
             assignment.c.task_id == task_id,
             assignment.c.state.in_(("submitted", "voided")),
-            submission.c.revision == newest,
+            is_newest(),
         )
         .order_by(submission.c.created_at, submission.c.id)
     ).all()

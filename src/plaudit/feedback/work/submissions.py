@@ -6,7 +6,8 @@ submit with the next key. An undo withdraws the newest revision and opens the ta
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -25,8 +26,12 @@ from plaudit.feedback.work.drafts import draft_of_answer, drop_draft
 UNDO_MS = 2 * clock.MINUTE  # later on, an edit says the same and keeps the slot
 
 
-class Receipt(NamedTuple):
-    """What a submit did. `replayed`: it had been done before. `late`: the lease was over, the work was kept."""
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a submit did.
+
+    replayed: it had been done before, and nothing was added. late: the lease was over, the work was kept.
+    """
 
     submission_id: str
     revision: int

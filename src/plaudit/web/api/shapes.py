@@ -1,4 +1,7 @@
-"""What the API takes and gives, as types. Nothing here names a gold question or where a response comes from."""
+"""What the API takes and gives, as types. Nothing here names a gold question or where a response comes from.
+
+Receipts and past work go out as `submissions.Receipt` and `history.PastPage` describe them.
+"""
 
 from dataclasses import asdict
 from typing import Literal, Self
@@ -120,15 +123,6 @@ class SubmitIn(Shape):
     answer: RankingDraft | DemonstrationDraft
 
 
-class ReceiptOut(Shape):
-    """What a submit did."""
-
-    submission_id: str
-    revision: int
-    replayed: bool = Field(description="It had been submitted before; nothing was added.")
-    late: bool = Field(description="The lease was over; the work was kept all the same.")
-
-
 class Beat(Shape):
     lease_no: int = Field(ge=1)
 
@@ -140,27 +134,6 @@ class Lease(Shape):
 
 class SkipIn(Shape):
     reason: Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
-
-
-class PastOut(Shape):
-    """A task that was submitted; `prompt` is how its last message begins."""
-
-    assignment_id: str
-    submission_id: str
-    batch_name: str
-    kind: str
-    prompt: str
-    state: str
-    submitted_at: int
-    revision: int
-    editable: bool
-
-
-class HistoryOut(Shape):
-    items: list[PastOut]
-    page: int
-    pages: int
-    total: int
 
 
 class Undone(Shape):

@@ -19,11 +19,9 @@ from plaudit.web.api.shapes import (
     Claim,
     DraftIn,
     DraftSaved,
-    HistoryOut,
     Lease,
     Me,
     Problem,
-    ReceiptOut,
     SkipIn,
     SubmitIn,
     Undone,
@@ -89,10 +87,10 @@ def submit(
     assignment_id: str,
     sent: SubmitIn,
     idempotency_key: Annotated[str, Header(min_length=1, max_length=64, description="From the assignment.")],
-) -> ReceiptOut:
+) -> submissions.Receipt:
     """Submit an answer, or edit a submitted one."""
     with member.write() as connection:
-        receipt = submissions.submit(
+        return submissions.submit(
             connection,
             member.account.id,
             assignment_id,
@@ -101,7 +99,6 @@ def submit(
             lease_no=sent.lease_no,
             active_ms=sent.active_ms,
         )
-    return ReceiptOut(**receipt._asdict())
 
 
 @router.post("/assignments/{assignment_id}/heartbeat")
@@ -127,11 +124,10 @@ def release(member: Worker, assignment_id: str) -> None:
 
 
 @router.get("/history")
-def past(member: Worker, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HistoryOut:
+def past(member: Worker, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> history.PastPage:
     """What the caller submitted, newest first."""
     with member.read() as connection:
-        found = history.history(connection, member.account.id, page)
-    return HistoryOut.model_validate({**found._asdict(), "items": [one._asdict() for one in found.items]})
+        return history.history(connection, member.account.id, page)
 
 
 @router.post("/submissions/{submission_id}/undo")

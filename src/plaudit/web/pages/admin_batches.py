@@ -11,7 +11,7 @@ from plaudit.feedback.gold import gold
 from plaudit.feedback.tasks import batches, costs, tasks
 from plaudit.feedback.tasks.batches import BatchConfig, Kind, Purpose, Status
 from plaudit.reports.markup import plain
-from plaudit.web.fields import number, number_field
+from plaudit.web.fields import number, number_field, typed
 from plaudit.web.visit import Admin, Form, Member, text_field
 
 router = APIRouter(prefix="/admin/batches")
@@ -49,7 +49,7 @@ def create(member: Admin, form: Form) -> Response:
             name = text_field(form, "name")
             batch_id = batches.create_batch(connection, name, kind, purpose, config, by=member.account.id)
     except FeedbackError as error:
-        return _new(member, given=_typed(form), problems=[str(error)], status=error.status)
+        return _new(member, given=typed(form), problems=[str(error)], status=error.status)
     return member.redirect(f"/admin/batches/{batch_id}")
 
 
@@ -79,7 +79,7 @@ def rules(member: Admin, batch_id: str, form: Form) -> Response:
             config = batches.parse_config({**kept, **_rules(form)})
             batches.set_config(connection, batch_id, config, by=member.account.id)
     except FeedbackError as error:
-        return _page(member, batch_id, given=_typed(form), problems=[str(error)], status=error.status)
+        return _page(member, batch_id, given=typed(form), problems=[str(error)], status=error.status)
     return member.redirect(f"/admin/batches/{batch_id}", note="saved")
 
 
@@ -165,7 +165,3 @@ def _rules(form: Form) -> dict[str, Any]:
 def _share(form: Form, name: str) -> float | str:
     percent = number_field(form, name)
     return percent if isinstance(percent, str) else percent / 100
-
-
-def _typed(form: Form) -> dict[str, str]:
-    return {name: value for name, value in form.items() if isinstance(value, str)}

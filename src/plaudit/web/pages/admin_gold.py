@@ -13,8 +13,8 @@ from plaudit.feedback.gold.gold_workshop import Workpiece
 from plaudit.feedback.tasks.batches import list_batches
 from plaudit.feedback.tasks.expected import Expected
 from plaudit.reports.markup import plain
-from plaudit.web.answers import LETTERS
-from plaudit.web.fields import number_field
+from plaudit.web.answers import letters_of
+from plaudit.web.fields import ranks, typed
 from plaudit.web.visit import Admin, Form, Member, text_field
 
 router = APIRouter(prefix="/admin/gold")
@@ -51,15 +51,14 @@ def piece(member: Admin, task_id: str) -> Response:
 @router.post("/{task_id}")
 def make(member: Admin, task_id: str, form: Form) -> Response:
     """Make it a gold question, here or as a copy in a batch of training or qualification."""
-    given = {name: value for name, value in form.items() if isinstance(value, str)}
+    given = typed(form)
     try:
         with member.write() as connection:
             found = gold_workshop.workpiece(connection, task_id)
-            ranks = {one.id: number_field(form, f"rank-{one.id}") for one in found.responses}
             required = {one.id: text_field(form, f"flag-{one.id}") for one in found.responses}
             known = {flag.key for flag in found.flags}
             expected = gold_workshop.expected_of(
-                {name: rank for name, rank in ranks.items() if isinstance(rank, int)},
+                ranks(form),
                 {name: flag for name, flag in required.items() if flag in known},
             )
             gold_workshop.make(
@@ -103,7 +102,7 @@ def _page(
             for one in list_batches(connection)
             if one.kind == "ranking" and one.status != "closed" and (one.purpose != "work" or one.id == found.batch_id)
         ]
-    letters = {shown.id: letter for letter, shown in zip(LETTERS, found.responses, strict=False)}
+    letters = letters_of(found.responses)
     labels = {"work": "{}: mixed in, nobody can tell", "training": "{}: training", "qualification": "{}: qualification"}
     return member.page(
         "admin_gold_task.html",

@@ -1,7 +1,6 @@
 """The reviewers' pages: where people disagree, flag or give up; one task side by side; a decision."""
 
 from collections import Counter
-from itertools import groupby
 from typing import Final, get_args
 
 from fastapi import APIRouter
@@ -13,8 +12,8 @@ from plaudit.feedback.tasks.answers import RankingAnswer
 from plaudit.feedback.tasks.batches import list_batches
 from plaudit.feedback.work import case_history, review
 from plaudit.feedback.work.review import Case, Category, Show
-from plaudit.web.answers import LETTERS
-from plaudit.web.fields import number_field, page_number
+from plaudit.web.answers import LETTERS, order_in_words
+from plaudit.web.fields import page_number, ranks, typed
 from plaudit.web.pages.work import SKIP_LABELS
 from plaudit.web.visit import Form, Member, Reviewer, text_field
 
@@ -66,19 +65,16 @@ def case(member: Reviewer, task_id: str) -> Response:
 @router.post("/{task_id}")
 def decide(member: Reviewer, task_id: str, form: Form) -> Response:
     """The reviewer's own judgment beside those of the labelers."""
-    given = {name: value for name, value in form.items() if isinstance(value, str)}
     category = KNOWN.get(text_field(form, "category"))
     try:
         if category is None:
             raise FeedbackError("invalid_answer", "Choose why people disagreed.", status=422)
-        ranks = {name.removeprefix("rank-"): number_field(form, name) for name in given if name.startswith("rank-")}
-        tiers = {response_id: rank for response_id, rank in ranks.items() if isinstance(rank, int)}
         with member.write() as connection:
-            review.adjudicate(connection, member.account.id, task_id, tiers, category, text_field(form, "note"))
+            review.adjudicate(connection, member.account.id, task_id, ranks(form), category, text_field(form, "note"))
     except FeedbackError as error:
         if error.code != "invalid_answer":
             raise
-        return _page(member, task_id, given=given, problems=[str(error)], status=error.status)
+        return _page(member, task_id, given=typed(form), problems=[str(error)], status=error.status)
     return member.redirect("/review", note="decided")
 
 
@@ -106,13 +102,6 @@ def restore(member: Reviewer, submission_id: str, form: Form) -> Response:
     return _back(member, form, "restored")
 
 
-def order(found: Case, tiers: dict[str, int]) -> str:
-    """ "B > A = C" """
-    letters = {shown.id: letter for letter, shown in zip(LETTERS, found.responses, strict=False)}
-    ranked = sorted((tier, letters[name]) for name, tier in tiers.items())
-    return " > ".join(" = ".join(name for _, name in equal) for _, equal in groupby(ranked, key=lambda one: one[0]))
-
-
 def _page(
     member: Member,
     task_id: str,
@@ -135,7 +124,7 @@ def _page(
         flag_words=flags,
         skip_words=SKIP_LABELS,
         categories=CATEGORIES,
-        order=lambda tiers: order(found, tiers),
+        order=lambda tiers: order_in_words(found.responses, tiers),
         decided=any(one.pseudonym == member.account.pseudonym for one in found.decisions),
         given=given or {},
         problems=problems or [],

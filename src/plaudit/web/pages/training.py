@@ -10,7 +10,7 @@ from plaudit.feedback.tasks.answers import RankingAnswer
 from plaudit.feedback.tasks.expected import Check
 from plaudit.feedback.work import assignment, own_progress
 from plaudit.feedback.work.assignment import Assignment
-from plaudit.web.answers import LETTERS, order_in_words
+from plaudit.web.answers import LETTERS, letters_of, order_in_words
 from plaudit.web.visit import Labeler
 
 router = APIRouter()
@@ -37,7 +37,7 @@ def explanation(member: Labeler, assignment_id: str) -> Response:
         explained=explained,
         lessons=[lesson(found, check) for check in explained.checks],
         letters=LETTERS,
-        order=order_in_words(found, found.answer.tiers),
+        order=order_in_words(found.responses, found.answer.tiers),
         progress=next((one for one in batches if one.batch.id == found.batch_id), None),
     )
 
@@ -57,7 +57,7 @@ def result(member: Labeler) -> Response:
 
 def lesson(task: Assignment, check: Check) -> Lesson:
     """A check of the expected answer in words, with the letters this labeler saw."""
-    letters = {shown.id: letter for letter, shown in zip(LETTERS, task.responses, strict=False)}
+    letters = letters_of(task.responses)
     flags = {flag.key: flag.label for flag in task.flags}
     if check.kind == "order":
         return Lesson(f"{letters[check.first]} is better than {letters[check.second]}", check.met)

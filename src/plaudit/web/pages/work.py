@@ -173,7 +173,7 @@ def _page(
         problems=problems or [],
         done=done,
         letters=LETTERS,
-        order=order_in_words(found, draft.tiers) if isinstance(draft, RankingDraft) else "",
+        order=order_in_words(found.responses, draft.tiers) if isinstance(draft, RankingDraft) else "",
         veiled=found.config.blur,
         batch_name=found.batch_name,
         reason_required=found.config.reason_required,

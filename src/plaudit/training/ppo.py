@@ -44,7 +44,7 @@ from plaudit.training.ppo_figures import Figures, held_out_figures, iteration_fi
 from plaudit.training.ppo_reward import Answered
 from plaudit.training.ppo_setup import Cast, Task, describe, load_cast, make_task, read_data
 from plaudit.training.ppo_state import State, load_best, note_verdict, restore, save
-from plaudit.training.ppo_update import update, warm_up_value
+from plaudit.training.ppo_update import minibatch_order, update, warm_up_value
 from plaudit.training.start import announce
 
 Seconds = dict[str, float]
@@ -166,6 +166,9 @@ def _learn(
             micro_tokens=config.micro_tokens,
             temperature=config.sampling.temperature,
             seed=derive(config.seed, "partition", state.step),
+            first=minibatch_order(
+                min(config.minibatches, len(scored.answered)), seed=config.seed, iteration=state.step, passes=0
+            )[0],
         )
         e = experience
         agreement = doctor.check_sampler(e.sampler_log_probs, e.log_probs, e.mask, compute=policy.precision.compute)

@@ -49,6 +49,20 @@ class Micro(NamedTuple):
         return whole[self.rows, : int(self.packed.lengths.max())]
 
 
+class Live(NamedTuple):
+    """The forward passes of one micro-batch, with their graphs: the first backward pass starts from them.
+
+    Attributes:
+        minibatch: the first one that trains; the micro-batch is the first one in it.
+        log_probs: (s, t) of the policy.
+        values: (s, t) of the value branch, or None once that has changed.
+    """
+
+    minibatch: int
+    log_probs: Tensor
+    values: Tensor | None
+
+
 @dataclass(frozen=True)
 class Experience:
     """The answers of one iteration, measured once before training.
@@ -64,6 +78,7 @@ class Experience:
         values: (S, T) of the value branch.
         scores: (S,) raw rewards.
         stopped: (S,) True where the answer ended its turn.
+        live: what the first optimizer step need not compute again.
     """
 
     minibatches: tuple[tuple[Micro, ...], ...]
@@ -76,6 +91,7 @@ class Experience:
     values: Tensor
     scores: Tensor
     stopped: Tensor
+    live: Live | None = None
 
 
 class Targets(NamedTuple):
@@ -115,16 +131,19 @@ def measure(
     micro_tokens: int,
     temperature: float,
     seed: int,
+    first: int | None = None,
 ) -> Experience:
     """Log-probs, reference log-probs and values of all answers, from the trunk states that sampling kept.
 
     The packing is decided here and kept for all epochs: another packing sums in another order, and the first ratio
-    would be 1 only up to rounding.
+    would be 1 only up to rounding. One micro-batch of the minibatch `first`, which trains first, keeps its graph: no
+    weight moves until then, so its first forward pass is this one. More of them would cost memory for every one.
     """
     steps: list[tuple[Micro, ...]] = []
     places: list[tuple[int, int]] = []
     columns: list[tuple[Tensor, ...]] = []
-    for members in _minibatches(len(scored.answered), minibatches, seed):
+    live: Live | None = None
+    for minibatch, members in enumerate(_minibatches(len(scored.answered), minibatches, seed)):
         groups = [scored.answered[i].group for i in members]
         micros: list[Micro] = []
         for indices in batches(groups, max_tokens=micro_tokens):
@@ -134,11 +153,15 @@ def measure(
             start = len(places)
             places.extend((i, j) for i in numbers for j in range(len(scored.answered[i].rollouts)))
             micros.append(Micro(packed, states, slice(start, len(places))))
-            own = policy.log_probs(packed, states, temperature=temperature)
             ref = reference.log_probs(packed, states, temperature=temperature)
+            with torch.set_grad_enabled(minibatch == first and len(micros) == 1):
+                own = policy.log_probs(packed, states, temperature=temperature)
+                log_probs, values = packed.unpack(own.log_prob), packed.unpack(value.values(packed, states))
+            if log_probs.requires_grad:
+                live = Live(minibatch, log_probs, values)
             sampled = [scored.answered[i].rollouts[j].log_probs for i, j in places[start:]]
-            flat = (own.log_prob, ref.log_prob, torch.cat(sampled), own.entropy, value.values(packed, states))
-            columns.append((packed.mask, *(packed.unpack(column) for column in flat)))
+            flat = (packed.unpack(column) for column in (ref.log_prob, torch.cat(sampled), own.entropy))
+            columns.append((packed.mask, log_probs.detach(), *flat, values.detach()))
         steps.append(tuple(micros))
     longest = max(column[0].shape[1] for column in columns)
     mask, own, ref, sampled, entropy, values = (
@@ -146,7 +169,7 @@ def measure(
     )
     scores = torch.tensor([scored.grades[i][j].score for i, j in places], dtype=torch.float32)
     stopped = torch.tensor([scored.answered[i].rollouts[j].stopped for i, j in places])
-    return Experience(tuple(steps), tuple(places), mask, own, ref, sampled, entropy, values, scores, stopped)
+    return Experience(tuple(steps), tuple(places), mask, own, ref, sampled, entropy, values, scores, stopped, live)
 
 
 def aim(experience: Experience, config: PPOConfig, *, kl_coef: float, lam: float | None = None) -> Targets:
@@ -185,7 +208,8 @@ def value_again(experience: Experience, value: ScalarModel) -> Experience:
     ]
     longest = experience.mask.shape[1]
     values = torch.cat([F.pad(column, (0, longest - column.shape[1])) for column in columns])
-    return replace(experience, values=values)
+    live = None if experience.live is None else experience.live._replace(values=None)
+    return replace(experience, values=values, live=live)
 
 
 def _treat_unfinished(scores: Tensor, stopped: Tensor, rule: MissingEndSettings) -> Tensor:

@@ -16,7 +16,7 @@ from plaudit.models.policy import Policy, ScalarModel
 from plaudit.training.loop import Plan, micro_batches
 from plaudit.training.optimizer import Optimizer
 from plaudit.training.ppo_config import PPOConfig
-from plaudit.training.ppo_experience import Experience, Micro, Targets
+from plaudit.training.ppo_experience import Experience, Live, Micro, Targets
 
 
 class Learner(NamedTuple):
@@ -73,13 +73,14 @@ def update(
     stopped_early = False
     passes = 0
     while passes < config.epochs and not stopped_early:
-        seed = derive(config.seed, "minibatches", iteration, passes)
-        order = torch.randperm(len(experience.minibatches), generator=torch.Generator().manual_seed(seed)).tolist()
+        order = minibatch_order(len(experience.minibatches), seed=config.seed, iteration=iteration, passes=passes)
         for number in order:
             micros = experience.minibatches[number]
             taken = (iteration * config.epochs + passes) * len(order) + number
             ptx = _ptx_batch(demonstrations, config, taken)
-            losses = accumulate(learner, micros, experience, targets, config, kl_coef=kl_coef)
+            live = experience.live if not steps else None
+            assert live is None or live.minibatch == number, "measured for another first minibatch"
+            losses = accumulate(learner, micros, experience, targets, config, kl_coef=kl_coef, live=live)
             ptx_loss = _accumulate_ptx(learner.policy, ptx, config)
             policy_norm = learner.policy_optimizer.step(lr_multiplier)
             value_norm = learner.value_optimizer.step(lr_multiplier)
@@ -106,6 +107,12 @@ def update(
     )
 
 
+def minibatch_order(count: int, *, seed: int, iteration: int, passes: int) -> list[int]:
+    """In which order the minibatches of an iteration train in a pass; both are counted from 0."""
+    generator = torch.Generator().manual_seed(derive(seed, "minibatches", iteration, passes))
+    return torch.randperm(count, generator=generator).tolist()
+
+
 def warm_up_value(learner: Learner, experience: Experience, targets: Targets, config: PPOConfig) -> None:
     """Fit the value branch to the returns, `value_warmup` passes, before the policy moves for the first time.
 
@@ -130,11 +137,13 @@ def accumulate(
     config: PPOConfig,
     *,
     kl_coef: float,
+    live: Live | None = None,
 ) -> tuple[PolicyLoss, ValueLoss]:
     """Add the gradients of one minibatch to the parameters. How it is split into micro-batches changes nothing.
 
-    Every loss is divided by the response tokens of the whole minibatch. The two branches share no weight, so their
-    backward passes run one after the other, and only one graph is in memory.
+    `live` holds the forward passes of the first micro-batch, where no weight has moved since. Every loss is divided by
+    the response tokens of the whole minibatch. The two branches share no weight, so their backward passes run one after
+    the other, and only one graph is made at a time.
     """
     tokens = sum(int(micro.packed.lengths.sum()) for micro in micros)
     policy_parts: list[PolicyLoss] = []
@@ -142,9 +151,12 @@ def accumulate(
     for micro in micros:
         packed, states = micro.packed, micro.states
         mask = packed.mask
-        log_prob = packed.unpack(
-            learner.policy.log_probs(packed, states, temperature=config.sampling.temperature).log_prob
-        )
+        if live is not None:
+            log_prob = live.log_probs
+        else:
+            log_prob = packed.unpack(
+                learner.policy.log_probs(packed, states, temperature=config.sampling.temperature).log_prob
+            )
         policy_part = policy_loss(
             log_prob,
             micro.cut(experience.log_probs),
@@ -158,8 +170,9 @@ def accumulate(
             ref = micro.cut(experience.ref_log_probs)
             loss = loss + kl_coef * kl_loss(log_prob, ref, mask, estimator=config.kl.estimator, denominator=tokens)
         loss.backward()
+        values = None if live is None else live.values
         value_part = value_loss(
-            packed.unpack(learner.value.values(packed, states)),
+            packed.unpack(learner.value.values(packed, states)) if values is None else values,
             micro.cut(experience.values),
             micro.cut(targets.returns),
             mask,
@@ -169,6 +182,7 @@ def accumulate(
         (config.vf_coef * value_part.loss).backward()
         policy_parts.append(PolicyLoss(*(part.detach() for part in policy_part)))
         value_parts.append(ValueLoss(*(part.detach() for part in value_part)))
+        live = None
     policy_sum = PolicyLoss(*(_total(parts) for parts in zip(*policy_parts, strict=True)))
     largest = torch.stack([part.ratio_max for part in policy_parts]).max()
     return policy_sum._replace(ratio_max=largest), ValueLoss(

@@ -11,7 +11,7 @@ from plaudit.models.packed_weights import PackedWeights
 
 Captured = dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
-_SLACK = 32  # columns beyond the longest row, so that rows move to the front once in so many steps
+_SPARE = 32  # columns made at once: products take all columns, because a range of them would be copied first
 
 
 class DecodeCache:
@@ -25,31 +25,26 @@ class DecodeCache:
         weights: the model's linear layers, in the order that products of few rows want.
     """
 
-    def __init__(self, *, rows: int, longest: int, weights: PackedWeights) -> None:
-        """Room for `rows` rows of `longest` tokens."""
+    def __init__(self, *, rows: int, weights: PackedWeights) -> None:
+        """Room for `rows` rows."""
         self.weights = weights
         self.lengths = torch.zeros(0, dtype=torch.long)
-        self._rows, self._longest = rows, longest
+        self._rows = rows
         self._column = 0  # where the next token of every row goes
         self._layers: dict[int, int] = {}  # a layer's number to its place in the tensors below
-        self._keys: Tensor | None = None  # (layers, rows, key heads, D, columns): keys lie as the product reads them
-        self._values: Tensor | None = None  # (layers, rows, key heads, columns, D)
+        self._keys = torch.empty(0)  # (layers, rows, key heads, D, columns): keys lie as the product reads them
+        self._values = torch.empty(0)  # (layers, rows, key heads, columns, D)
         self._mask: Tensor | None = None
 
     def admit(self, captured: Captured, copies: int) -> None:
         """Add ``copies`` rows for each prefilled prompt, in the prompts' order; prompts come longest first."""
-        lengths = [key.shape[0] for key in next(iter(captured.values()))[0]]
+        some = next(iter(captured.values()))[0]
+        lengths = [key.shape[0] for key in some]
         if not len(self.lengths):
-            self._column = max(lengths)
-        assert max(lengths) <= self._column, "prompts are admitted longest first"
-        if self._keys is None or self._values is None:
             self._layers = {layer: place for place, layer in enumerate(captured)}
-            _, heads, width = next(iter(captured.values()))[0][0].shape
-            shape, columns = (len(captured), self._rows, heads), self._longest + _SLACK
-            some = next(iter(captured.values()))[0][0]
-            # zeros: what is masked out must still be a number
-            self._keys = some.new_zeros(*shape, width, columns)
-            self._values = some.new_zeros(*shape, columns, width)
+            self._column = max(lengths)
+            self._make_room(some[0])
+        assert max(lengths) <= self._column, "prompts are admitted longest first"
         for layer, place in self._layers.items():
             first = len(self.lengths)
             for key, value in zip(*captured[layer], strict=True):
@@ -61,10 +56,16 @@ class DecodeCache:
         self.lengths = torch.cat([self.lengths, torch.tensor(lengths).repeat_interleave(copies)])
         self._mask = None
 
+    def _make_room(self, like: Tensor) -> None:
+        """Empty columns for the longest row and some more; (…, key heads, D) of `like` tells the shape."""
+        _, heads, width = like.shape
+        shape, columns = (len(self._layers), self._rows, heads), self._column + _SPARE
+        # zeros: what is masked out must still be a number
+        self._keys = like.new_zeros(*shape, width, columns)
+        self._values = like.new_zeros(*shape, columns, width)
+
     def drop(self, gone: Sequence[int]) -> list[int]:
         """Rows leave; returns the old number of each row that stays, in the new order."""
-        assert self._keys is not None
-        assert self._values is not None
         count = len(self.lengths) - len(gone)
         leaving = set(gone)
         movers = [row for row in range(count, len(self.lengths)) if row not in leaving]
@@ -79,18 +80,17 @@ class DecodeCache:
         return order
 
     def advance(self) -> None:
-        """The step's column is full; at the end of the room all rows move to the front."""
+        """The step's column is full. At the end of the room there is more, without columns that no row uses now."""
         self.lengths = self.lengths + 1
         self._column += 1
         self._mask = None
-        assert self._keys is not None
-        assert self._values is not None
         if self._column == self._keys.shape[-1] and len(self.lengths):
-            longest = int(self.lengths.max())
+            keys, values, longest = self._keys, self._values, int(self.lengths.max())
             kept = slice(self._column - longest, self._column)
-            self._keys[..., :longest] = self._keys[..., kept].clone()
-            self._values[..., :longest, :] = self._values[..., kept, :].clone()
             self._column = longest
+            self._make_room(values[0, :1, :, 0])
+            self._keys[..., :longest] = keys[..., kept]
+            self._values[..., :longest, :] = values[..., kept, :]
 
     def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
         """As `Layout.linear`."""
@@ -108,8 +108,6 @@ class DecodeCache:
         softcap: float | None,
     ) -> Tensor:
         """As `Layout.attend`: one token of each of R rows."""
-        assert self._keys is not None
-        assert self._values is not None
         rows, heads, width = query.shape
         kv_heads = key.shape[1]
         keys, values = self._keys[self._layers[layer], :rows], self._values[self._layers[layer], :rows]
@@ -117,22 +115,21 @@ class DecodeCache:
         values[:, :, self._column] = value
         if self._mask is None:
             self._mask = self._may_look(query.dtype, kv_heads)
-        mask = self._mask if window is None else self._mask[..., -window:]
-        seen = slice(self._column + 1 - mask.shape[-1], self._column + 1)
-        keys, values = keys.flatten(0, 1)[..., seen], values.flatten(0, 1)[:, seen]
+        mask = self._mask
+        if window is not None and self._column >= window:
+            mask = mask.clone()
+            mask[..., : self._column + 1 - window] = -torch.inf
         # the query heads that share a key head stand as that head's "query tokens": no key is repeated
-        asked = query.reshape(rows * kv_heads, heads // kv_heads, width)
-        logits = torch.bmm(asked, keys)
+        logits = torch.bmm(query.reshape(rows * kv_heads, heads // kv_heads, width), keys.flatten(0, 1))
         if softcap is None:
             logits = torch.add(mask, logits, alpha=scale)
         else:
             logits = torch.tanh(logits * (scale / softcap)) * softcap + mask
-        return torch.bmm(logits.softmax(-1), values).view(rows, heads, width)
+        return torch.bmm(logits.softmax(-1), values.flatten(0, 1)).view(rows, heads, width)
 
     def _may_look(self, dtype: torch.dtype, kv_heads: int) -> Tensor:
-        """What is added to the logits, (R * key heads, 1, columns in use): -inf in front of a row's first token."""
-        longest = int(self.lengths.max())
-        before = torch.arange(longest, -1, -1)  # how many tokens before the newest a column lies
-        mask = torch.zeros(len(self.lengths), longest + 1, dtype=dtype)
-        mask.masked_fill_(before > self.lengths[:, None], -torch.inf)
+        """What is added to the logits, (R * key heads, 1, columns): -inf outside the row's own tokens."""
+        column = torch.arange(self._keys.shape[-1])
+        outside = (column > self._column) | (column < self._column - self.lengths[:, None])
+        mask = torch.zeros(outside.shape, dtype=dtype).masked_fill_(outside, -torch.inf)
         return mask.repeat_interleave(kv_heads, 0)[:, None]

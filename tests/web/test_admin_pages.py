@@ -7,6 +7,7 @@ import pytest
 from judged import BATCH, first_task, judge, rows, tables
 from sites import Site
 
+from grouped import ASKED, disagree_by_age
 from plaudit.feedback import audit_log, statistics
 from plaudit.feedback.data import lineage
 from plaudit.feedback.errors import FeedbackError
@@ -15,6 +16,7 @@ from plaudit.feedback.project import create_project
 from plaudit.feedback.statistics import StatisticsCache, Wanted
 from plaudit.feedback.store import clock
 from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import list_batches
 
 
 @pytest.fixture
@@ -407,6 +409,26 @@ def test_settings_are_saved_or_explained(site, admin):
     assert wrong.status_code == 422
     assert "only one" in wrong.text
     assert "open leases" in wrong.text
+
+
+def test_groups_are_shown_when_large_enough_and_of_all_batches_only(site, admin):
+    assert "Groups</h2>" not in admin.get("/admin/bias").text, "off by default"
+    disagree_by_age(site.project)
+    page = admin.get("/admin/bias").text
+    assert "How old are you?" in page
+    assert "evidence of an effect, +100.0 points of strict agreement within groups" in page
+    assert re.search(r"40 or more</th><td class=\"number\">4</td>", page)
+    assert "Where do you live?" not in page
+    site.project.save_settings(ASKED.model_copy(update={"smallest_group": 4}), by=None)
+    page = admin.get("/admin/bias").text
+    assert "chosen by 4 people each" in page
+    assert "How old are you?" not in page
+    site.project.save_settings(ASKED, by=None)
+    with site.project.database.read() as c:
+        batch = next(one for one in list_batches(c) if one.name == "Ages")
+    page = admin.get("/admin/bias", params={"batch": batch.id}).text
+    assert "How old are you?" not in page
+    assert "made of all batches together only" in page
 
 
 def test_figures_that_took_long_are_kept_for_a_while(site, monkeypatch):

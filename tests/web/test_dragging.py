@@ -9,10 +9,10 @@ from sites import Site
 from sqlalchemy import select
 from tabs import NARROW, Tab, assert_accessible
 
-from plaudit.feedback import content
-from plaudit.feedback.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.content import content
 from plaudit.feedback.store import tables
-from plaudit.feedback.tasks import NewTask, add_tasks
+from plaudit.feedback.tasks.batches import BatchConfig, create_batch, set_status
+from plaudit.feedback.tasks.tasks import NewTask, add_tasks
 
 HOUSEHOLD = "Household questions"
 

@@ -81,6 +81,7 @@ def _page(
         (one for one in effects if one.labeler != EVERYBODY),
         key=lambda one: (not one.found, one.p is None, one.probe, one.labeler),
     )
+    settings = member.site.project.settings()
     context: dict[str, Any] = {
         "asked": asked.asked,
         "batches": asked.batches,
@@ -89,6 +90,8 @@ def _page(
         "quality": quality,
         "found": found,
         "problems": problems or [],
+        "group_texts": {one.key: one.text for one in settings.group_questions},
+        "smallest_group": settings.smallest_group,
         "everybody": everybody,
         "everybody_chart": _chart("All labelers together", ((one.probe, one) for one in everybody)),
         "single": single,

@@ -140,6 +140,42 @@ def test_a_batch_from_form_to_closed(site, admin):
     assert "overlap" in taken.text
 
 
+def choose(client, batch: str, rows_, **form):
+    data = "".join(f"{json.dumps(row)}\n" for row in rows_).encode()
+    form = {"policy": "uncertainty", "count": "2", "random_percent": "50", "seed": "0", **form}
+    return client.post(f"/admin/batches/choose/{batch}", data=form, files={"scores": ("scores.jsonl", data)})
+
+
+def test_scores_choose_what_a_new_batch_asks(site, admin):
+    form = {**RULES, "name": "Unsure", "kind": "demonstration", "purpose": "work"}
+    batch = admin.post("/admin/batches/new", data=form).headers["location"].rpartition("/")[2]
+    assert f"/admin/batches/choose/{batch}" in admin.get(f"/admin/batches/{batch}").text
+    assert "File of scores" in admin.get(f"/admin/batches/choose/{batch}").text
+    page = upload(admin, [{"prompt": f"Chosen {i}?"} for i in range(40)], "prompts").text
+    admin.post(re.search(r'action="(/admin/import/\w+)"', page)[1], data={**hidden(page), "action": "import"})
+    lines = [{"prompt": f"Chosen {i}?", "score": i} for i in range(40)]
+    wrong = choose(admin, batch, [*lines, {"prompt": "<script>"}, {"prompt": "Chosen 3?", "score": 1}])
+    assert wrong.status_code == 422
+    assert "2 of 42 rows cannot be used" in wrong.text
+    assert '<th scope="row" class="number">41</th>' in wrong.text
+    assert "line 4 scores the same prompt" in wrong.text
+    for field, value, told in (("count", "0", "Prompts to choose"), ("random_percent", "0", "Of them at random")):
+        refused = choose(admin, batch, lines, **{field: value})
+        assert refused.status_code == 422
+        assert f"{told}: Input should be greater than" in refused.text
+    assert not [row for row in rows(site, tables.task) if row.batch_id == batch]
+    done = choose(admin, batch, [*lines, {"prompt": "Unknown?", "score": 5}])
+    assert done.headers["location"] == f"/admin/batches/{batch}?added=2"
+    kept = [row.selection for row in rows(site, tables.task) if row.batch_id == batch]
+    assert sorted(one["random"] for one in kept) == [False, True]
+    assert all(0 < one["probability"] <= 1 for one in kept)
+    page = admin.get(f"/admin/batches/{batch}").text
+    assert "1 of them at random" in page
+    assert "1 not in this project" in page
+    assert "lot, beside uncertainty" in page
+    assert choose(admin, batch, [{"prompt": "Unknown?", "score": 5}]).status_code == 422
+
+
 def test_rules_change_and_keep_what_the_form_does_not_hold(site, admin):
     batch = site.batches[BATCH]
     before = next(row for row in rows(site, tables.batch) if row.id == batch).config
@@ -174,7 +210,10 @@ def test_gold_from_a_task(site, admin):
 
 
 def test_gold_is_copied_into_training(site, admin):
-    task = first_task(site)
+    there = {row.prompt_id for row in rows(site, tables.task) if row.batch_id == site.batches["First steps"]}
+    task = next(
+        row.id for row in rows(site, tables.task) if row.batch_id == site.batches[BATCH] and row.prompt_id not in there
+    )
     names = re.findall(r'name="rank-(\w+)"', admin.get(f"/admin/gold/{task}").text)
     form = {"batch": site.batches["First steps"], f"rank-{names[0]}": "1", f"rank-{names[3]}": "2"}
     assert admin.post(f"/admin/gold/{task}", data=form).status_code == 303

@@ -50,6 +50,8 @@ EXPECTED = {
     "GET /admin/batches/new": "admin",
     "POST /admin/batches/new": "admin",
     "GET /admin/batches/{batch_id}": "admin",
+    "GET /admin/batches/choose/{batch_id}": "admin",
+    "POST /admin/batches/choose/{batch_id}": "admin",
     "POST /admin/batches/{batch_id}/status": "admin",
     "POST /admin/batches/{batch_id}/rules": "admin",
     "POST /admin/batches/{batch_id}/tasks": "admin",

@@ -317,7 +317,8 @@ def test_quality_and_bias_show_figures_with_their_intervals(site, admin):
     assert "are needed" in bias
 
 
-def test_figures_follow_the_judgments(site, admin):
+def test_figures_follow_the_judgments(site, admin, monkeypatch):
+    monkeypatch.setattr(statistics, "QUICK_S", 3600.0)  # a busy machine may take longer than what counts as quick
     judge(site, "ann", "bob")
     assert "12 rankings" in admin.get("/admin/quality").text
     judged = judge(site, "cid")
@@ -337,14 +338,19 @@ def test_a_reward_model_is_audited_from_its_scores(site, admin):
         + "\n"
         for name, bodies in texts.items()
     )
-    form = {"batch": "", "kind": "person", "criterion": ""}
-    page = admin.post("/admin/bias/reward-model", data=form, files={"scores": ("scores.jsonl", lines.encode())})
+    form = {"batch": "", "kind": "person", "criterion": "", "of": "reward"}
+    file = {"scores": ("scores.jsonl", lines.encode())}
+    page = admin.post("/admin/bias/scores", data=form, files=file)
     assert page.status_code == 200, page.text
-    assert "What a reward model inherited" in page.text
-    assert "Reward model" in page.text or "reward model" in page.text
-    broken = admin.post("/admin/bias/reward-model", data=form, files={"scores": ("scores.jsonl", b'{"prompt": "x"}\n')})
+    assert "reward model, length: " in page.text
+    page = admin.post("/admin/bias/scores", data={**form, "of": "suggestion"}, files=file).text
+    assert "points of agreement with the machine above one half" in page
+    assert "L-bob, suggestion: " in page
+    assert "reward model, length: " not in page
+    assert admin.post("/admin/bias/scores", data={**form, "of": "songs"}, files=file).status_code == 422
+    broken = admin.post("/admin/bias/scores", data=form, files={"scores": ("scores.jsonl", b'{"prompt": "x"}\n')})
     assert broken.status_code == 422
-    assert admin.post("/admin/bias/reward-model", data=form).status_code == 422
+    assert admin.post("/admin/bias/scores", data=form).status_code == 422
 
 
 RECIPE = {"name": "people", "kind": "rankings", "aggregate": "each", "ties": "keep", "split": "train"}
@@ -450,7 +456,8 @@ def test_settings_are_saved_or_explained(site, admin):
     assert "open leases" in wrong.text
 
 
-def test_groups_are_shown_when_large_enough_and_of_all_batches_only(site, admin):
+def test_groups_are_shown_when_large_enough_and_of_all_batches_only(site, admin, monkeypatch):
+    monkeypatch.setattr(statistics, "QUICK_S", 3600.0)
     assert "Groups</h2>" not in admin.get("/admin/bias").text, "off by default"
     disagree_by_age(site.project)
     page = admin.get("/admin/bias").text

@@ -81,7 +81,7 @@ EXPECTED = {
     "POST /admin/settings": "admin",
     "GET /admin/quality": "admin",
     "GET /admin/bias": "admin",
-    "POST /admin/bias/reward-model": "admin",
+    "POST /admin/bias/scores": "admin",
     "GET /admin/snapshots": "admin",
     "GET /admin/snapshots/new": "admin",
     "POST /admin/snapshots/new": "admin",

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, func, select
 
 from plaudit.feedback.bias.effects import Effect, adjust
 from plaudit.feedback.bias.reward_probe import reward_probe
-from plaudit.feedback.bias.scores import Scores
+from plaudit.feedback.bias.scores import Scores, machine_outcomes
+from plaudit.feedback.bias.suggestion import suggestion
 from plaudit.feedback.data.judgments import load_judgments
 from plaudit.feedback.people.members import Kind
 from plaudit.feedback.privacy.groups import shown_answers
@@ -116,6 +117,13 @@ def reward_audit(judgments: Sequence[Judgment], scores: Scores) -> list[Effect]:
     """What a reward model's scores do with position, length and format, beside what people do on the same pairs."""
     firsts = first_judgments(judgments)
     return adjust(reward_probe(firsts, outcomes(firsts), scores))
+
+
+def suggestion_audit(judgments: Sequence[Judgment], scores: Scores) -> list[Effect]:
+    """Who agrees with a machine's scores, more than the others do on the same pairs."""
+    firsts = first_judgments(judgments)
+    table = outcomes(firsts)
+    return adjust(suggestion(table, machine_outcomes(firsts, table, scores)))
 
 
 def judgments_by_kind(c: Connection, batch_id: str | None = None) -> dict[Kind, int]:

@@ -154,9 +154,9 @@ def _score(raw: Mapping[str, Any]) -> float:
 
 
 def _spread(members: Any) -> float:
-    rows = cast(list[list[Any]], members)
-    if not isinstance(members, list) or not all(isinstance(row, list) for row in rows):
+    if not isinstance(members, list) or not all(isinstance(row, list) for row in cast(list[Any], members)):
         raise RowProblem(f"`members` is {shown_value(members)}; write a list of scores for each reward model")
+    rows = cast(list[list[Any]], members)
     values = [value for row in rows for value in row]
     if None in values:
         raise DroppableRow("without a score", "no score")

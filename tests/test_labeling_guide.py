@@ -30,6 +30,10 @@ def write_data() -> None:
     """The files that the guide names."""
     write_jsonl(Path("prompts.jsonl"), [{"prompt": f"Say {fruit}."} for fruit in FRUIT])
     write_jsonl(
+        Path("answers.jsonl"),
+        [{"prompt": f"Describe a {fruit}.", "responses": [f"A {fruit}.", "Sweet.", "Round."]} for fruit in FRUIT],
+    )
+    write_jsonl(
         Path("rankings.jsonl"),
         [
             {"prompt": f"Rank {fruit}.", "responses": [fruit, f"{fruit} {fruit}", "no"], "ranks": ranks, "labeler": who}

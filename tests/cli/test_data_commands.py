@@ -156,6 +156,22 @@ def test_an_ensembles_uncertainty_comes_back_as_tasks(project: Project) -> None:
     assert "scores of one reward model" in plaudit("tasks", "more", "run=reward", "project=p", code=2)
 
 
+def test_a_file_of_scores_says_what_to_label_next(project: Project) -> None:
+    write_jsonl(Path("answers.jsonl"), [{"prompt": f"Prompt {n}?", "responses": ["a", "b"]} for n in range(40)])
+    plaudit("import", "responses", "answers.jsonl", "project=p")
+    scored = [{"prompt": f"Prompt {n}?", "members": [[n, 0.0], [-n, 0.0]]} for n in range(40)]
+    write_jsonl(Path("scored.jsonl"), scored)
+    made = plaudit("tasks", "unsure", "scores=scored.jsonl", "count=4", "random_share=0.5", "start=true", "project=p")
+    assert (made["prompts"], made["at_random"], made["started"]) == (4, 2, True)
+    with project.database.read() as c:
+        selections = list(c.execute(select(tables.task.c.selection)).scalars())
+    assert sum(one["random"] for one in selections) == 2
+    write_jsonl(Path("scored.jsonl"), [*scored, {"prompt": "Prompt 3?"}])
+    refused = plaudit("tasks", "more", "scores=scored.jsonl", "project=p", code=2)
+    assert "scored.jsonl:41: the row has neither" in refused
+    assert "Give either run=DIR or scores=FILE" in plaudit("tasks", "more", "project=p", code=2)
+
+
 def test_answers_of_a_model_become_a_batch_with_provenance(project: Project, tiny_policy_folder: Path) -> None:
     write_jsonl(Path("prompts.jsonl"), [{"prompt": f"Say {fruit}."} for fruit in ("apple", "fig")])
     settings = ["n=3", "max_new_tokens=4", "precision=float32", "project=p", f"model={tiny_policy_folder}"]

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import populate
+from grouped import disagree_by_age
 from labeling import claimed, ranked, start_batch, submitted
 from plaudit.cli.app import app
 from plaudit.core.files import write_jsonl
@@ -75,6 +76,37 @@ def test_a_project_counts_people_only(tmp_path: Path):
     assert found["agreement"]["strict"]["value"] == 1
     data = json.loads(plaudit("quality", f"project={tmp_path / 'p'}", "kind=simulated", "--json").stdout)
     assert data["criteria"][0]["counts"]["labelers"] == 1
+
+
+def test_one_alone_hides_the_groups_that_would_give_them_away(tmp_path: Path):
+    with closing(create_project(tmp_path / "p", "fruits").project) as project:
+        disagree_by_age(project, lonely=True)
+    out = plaudit("quality", f"project={tmp_path / 'p'}", "--json").stdout
+    # The one is hidden, and with them the smaller of the others, or the rest of eight would be them. One group is left.
+    assert json.loads(out)["criteria"][0]["bias"]["groups"] == []
+    assert "old as the hills" not in out
+
+
+def test_groups_that_are_large_enough_get_their_effect(tmp_path: Path):
+    with closing(create_project(tmp_path / "p", "fruits").project) as project:
+        disagree_by_age(project)
+    (found,) = json.loads(plaudit("quality", f"project={tmp_path / 'p'}", "--json").stdout)["criteria"]
+    (age,) = found["bias"]["groups"]
+    assert [(one["option"], one["labelers"]) for one in age["groups"]] == [("40 or more", 4), ("under 40", 3)]
+    # Always alike within a group, never between them.
+    assert age["effect"]["effect"]["value"] == 1
+    assert age["effect"]["p"] == pytest.approx(1 / 35, abs=0.02)  # of the 35 ways to choose three of seven
+    assert not age["suppressed"]
+    text = plaudit("quality", f"project={tmp_path / 'p'}").stdout
+    assert "group: age: " in text
+    assert "place" not in text
+
+
+def test_without_questions_nothing_is_said_of_groups(tmp_path: Path):
+    with closing(create_project(tmp_path / "p", "fruits").project) as project:
+        disagree_by_age(project, asked=False)
+    (found,) = json.loads(plaudit("quality", f"project={tmp_path / 'p'}", "--json").stdout)["criteria"]
+    assert found["bias"]["groups"] == []
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path):

@@ -141,6 +141,15 @@ def test_score_rankings_demonstrations_and_unranked_answers() -> None:
     assert "nothing to score" in plaudit("score", "reward=rules.py:picky", "data=prompts.jsonl").stderr
 
 
+def test_an_ensemble_keeps_what_each_of_its_models_gave() -> None:
+    rows = [{"prompt": f"p{n}", "responses": ["good good", "good", "unsure"]} for n in range(30)]  # more than one part
+    write_jsonl(Path("u.jsonl"), rows)
+    answer("score", "reward=[rules.py:picky, rules.py:short]", "data=u.jsonl", "out=e-scored.jsonl")
+    scored = list(read_jsonl(Path("e-scored.jsonl")))
+    assert all(row["members"] == [[2, 1, None], [-9, -4, -6]] for row in scored)
+    assert all(row["scores"] == [-3.5, -1.5, None] for row in scored)
+
+
 def test_evaluate_counts_wins_of_a(tiny_policy_folder: Path) -> None:
     prompts = [{"prompt": f"Prompt {number}"} for number in range(4)]
     write_jsonl(Path("p.jsonl"), prompts)

@@ -31,13 +31,18 @@ def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def _address(process: subprocess.Popen[str]) -> str:
     """Where it listens, once it does."""
+    return read_line(process, r"served at (http://\S+?)\.? ?(?:Open|$)")[1]
+
+
+def read_line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    """The next line of what it says that holds the pattern."""
     assert process.stderr is not None
     said = ""
     for line in process.stderr:
         said += line
-        if found := re.search(r"served at (http://\S+?)\.? ?(?:Open|$)", line):
-            return found[1]
-    pytest.fail(f"the server did not start: {said}")
+        if found := re.search(pattern, line):
+            return found
+    pytest.fail(f"the server ended: {said}")
 
 
 class MortalServer:

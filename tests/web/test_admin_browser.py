@@ -35,6 +35,7 @@ def addresses(site: Site) -> Iterator[str]:
     yield from ("/review", "/review?show=flags", f"/review/{task}", "/admin", "/admin/batches", "/admin/batches/new")
     yield from (f"/admin/batches/{batch}?rate=20", "/admin/guidelines", "/admin/gold", f"/admin/gold/{task}")
     yield from (f"/admin/gold/{gold}", "/admin/members", f"/admin/members/{person}", f"/admin/members/{person}/erase")
+    yield f"/admin/batches/choose/{batch}"
     yield from ("/admin/quality", "/admin/bias", "/admin/content", f"/admin/content/{prompt}", "/admin/import")
     yield from ("/admin/snapshots", "/admin/snapshots/new", f"/admin/snapshots/{snapshot}")
     yield from (

@@ -7,6 +7,7 @@ import pytest
 from judged import BATCH, first_task, judge, rows, tables
 from sites import Site
 
+from grouped import ASKED, disagree_by_age
 from plaudit.feedback import audit_log, statistics
 from plaudit.feedback.data import lineage
 from plaudit.feedback.errors import FeedbackError
@@ -15,6 +16,7 @@ from plaudit.feedback.project import create_project
 from plaudit.feedback.statistics import StatisticsCache, Wanted
 from plaudit.feedback.store import clock
 from plaudit.feedback.tasks import guidelines
+from plaudit.feedback.tasks.batches import list_batches
 
 
 @pytest.fixture
@@ -138,6 +140,42 @@ def test_a_batch_from_form_to_closed(site, admin):
     assert "overlap" in taken.text
 
 
+def choose(client, batch: str, rows_, **form):
+    data = "".join(f"{json.dumps(row)}\n" for row in rows_).encode()
+    form = {"policy": "uncertainty", "count": "2", "random_percent": "50", "seed": "0", **form}
+    return client.post(f"/admin/batches/choose/{batch}", data=form, files={"scores": ("scores.jsonl", data)})
+
+
+def test_scores_choose_what_a_new_batch_asks(site, admin):
+    form = {**RULES, "name": "Unsure", "kind": "demonstration", "purpose": "work"}
+    batch = admin.post("/admin/batches/new", data=form).headers["location"].rpartition("/")[2]
+    assert f"/admin/batches/choose/{batch}" in admin.get(f"/admin/batches/{batch}").text
+    assert "File of scores" in admin.get(f"/admin/batches/choose/{batch}").text
+    page = upload(admin, [{"prompt": f"Chosen {i}?"} for i in range(40)], "prompts").text
+    admin.post(re.search(r'action="(/admin/import/\w+)"', page)[1], data={**hidden(page), "action": "import"})
+    lines = [{"prompt": f"Chosen {i}?", "score": i} for i in range(40)]
+    wrong = choose(admin, batch, [*lines, {"prompt": "<script>"}, {"prompt": "Chosen 3?", "score": 1}])
+    assert wrong.status_code == 422
+    assert "2 of 42 rows cannot be used" in wrong.text
+    assert '<th scope="row" class="number">41</th>' in wrong.text
+    assert "line 4 scores the same prompt" in wrong.text
+    for field, value, told in (("count", "0", "Prompts to choose"), ("random_percent", "0", "Of them at random")):
+        refused = choose(admin, batch, lines, **{field: value})
+        assert refused.status_code == 422
+        assert f"{told}: Input should be greater than" in refused.text
+    assert not [row for row in rows(site, tables.task) if row.batch_id == batch]
+    done = choose(admin, batch, [*lines, {"prompt": "Unknown?", "score": 5}])
+    assert done.headers["location"] == f"/admin/batches/{batch}?added=2"
+    kept = [row.selection for row in rows(site, tables.task) if row.batch_id == batch]
+    assert sorted(one["random"] for one in kept) == [False, True]
+    assert all(0 < one["probability"] <= 1 for one in kept)
+    page = admin.get(f"/admin/batches/{batch}").text
+    assert "1 of them at random" in page
+    assert "1 not in this project" in page
+    assert "lot, beside uncertainty" in page
+    assert choose(admin, batch, [{"prompt": "Unknown?", "score": 5}]).status_code == 422
+
+
 def test_rules_change_and_keep_what_the_form_does_not_hold(site, admin):
     batch = site.batches[BATCH]
     before = next(row for row in rows(site, tables.batch) if row.id == batch).config
@@ -172,7 +210,10 @@ def test_gold_from_a_task(site, admin):
 
 
 def test_gold_is_copied_into_training(site, admin):
-    task = first_task(site)
+    there = {row.prompt_id for row in rows(site, tables.task) if row.batch_id == site.batches["First steps"]}
+    task = next(
+        row.id for row in rows(site, tables.task) if row.batch_id == site.batches[BATCH] and row.prompt_id not in there
+    )
     names = re.findall(r'name="rank-(\w+)"', admin.get(f"/admin/gold/{task}").text)
     form = {"batch": site.batches["First steps"], f"rank-{names[0]}": "1", f"rank-{names[3]}": "2"}
     assert admin.post(f"/admin/gold/{task}", data=form).status_code == 303
@@ -276,7 +317,8 @@ def test_quality_and_bias_show_figures_with_their_intervals(site, admin):
     assert "are needed" in bias
 
 
-def test_figures_follow_the_judgments(site, admin):
+def test_figures_follow_the_judgments(site, admin, monkeypatch):
+    monkeypatch.setattr(statistics, "QUICK_S", 3600.0)  # a busy machine may take longer than what counts as quick
     judge(site, "ann", "bob")
     assert "12 rankings" in admin.get("/admin/quality").text
     judged = judge(site, "cid")
@@ -296,14 +338,19 @@ def test_a_reward_model_is_audited_from_its_scores(site, admin):
         + "\n"
         for name, bodies in texts.items()
     )
-    form = {"batch": "", "kind": "person", "criterion": ""}
-    page = admin.post("/admin/bias/reward-model", data=form, files={"scores": ("scores.jsonl", lines.encode())})
+    form = {"batch": "", "kind": "person", "criterion": "", "of": "reward"}
+    file = {"scores": ("scores.jsonl", lines.encode())}
+    page = admin.post("/admin/bias/scores", data=form, files=file)
     assert page.status_code == 200, page.text
-    assert "What a reward model inherited" in page.text
-    assert "Reward model" in page.text or "reward model" in page.text
-    broken = admin.post("/admin/bias/reward-model", data=form, files={"scores": ("scores.jsonl", b'{"prompt": "x"}\n')})
+    assert "reward model, length: " in page.text
+    page = admin.post("/admin/bias/scores", data={**form, "of": "suggestion"}, files=file).text
+    assert "points of agreement with the machine above one half" in page
+    assert "L-bob, suggestion: " in page
+    assert "reward model, length: " not in page
+    assert admin.post("/admin/bias/scores", data={**form, "of": "songs"}, files=file).status_code == 422
+    broken = admin.post("/admin/bias/scores", data=form, files={"scores": ("scores.jsonl", b'{"prompt": "x"}\n')})
     assert broken.status_code == 422
-    assert admin.post("/admin/bias/reward-model", data=form).status_code == 422
+    assert admin.post("/admin/bias/scores", data=form).status_code == 422
 
 
 RECIPE = {"name": "people", "kind": "rankings", "aggregate": "each", "ties": "keep", "split": "train"}
@@ -407,6 +454,27 @@ def test_settings_are_saved_or_explained(site, admin):
     assert wrong.status_code == 422
     assert "only one" in wrong.text
     assert "open leases" in wrong.text
+
+
+def test_groups_are_shown_when_large_enough_and_of_all_batches_only(site, admin, monkeypatch):
+    monkeypatch.setattr(statistics, "QUICK_S", 3600.0)
+    assert "Groups</h2>" not in admin.get("/admin/bias").text, "off by default"
+    disagree_by_age(site.project)
+    page = admin.get("/admin/bias").text
+    assert "How old are you?" in page
+    assert "evidence of an effect, +100.0 points of strict agreement within groups" in page
+    assert re.search(r"40 or more</th><td class=\"number\">4</td>", page)
+    assert "Where do you live?" not in page
+    site.project.save_settings(ASKED.model_copy(update={"smallest_group": 4}), by=None)
+    page = admin.get("/admin/bias").text
+    assert "chosen by 4 people each" in page
+    assert "How old are you?" not in page
+    site.project.save_settings(ASKED, by=None)
+    with site.project.database.read() as c:
+        batch = next(one for one in list_batches(c) if one.name == "Ages")
+    page = admin.get("/admin/bias", params={"batch": batch.id}).text
+    assert "How old are you?" not in page
+    assert "made of all batches together only" in page
 
 
 def test_figures_that_took_long_are_kept_for_a_while(site, monkeypatch):

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -32,13 +32,24 @@ class QualityConfig(Config):
     seed: int = Field(0, description="Seed of held-out judgments.")
 
 
+class _Given(NamedTuple):
+    """Judgments, and of a project what may be said about groups: question -> pseudonym -> option."""
+
+    judgments: "list[Judgment]"
+    answers: dict[str, dict[str, str]]
+    smallest_group: int
+
+
 def _run(config: QualityConfig) -> Outcome:
     from plaudit.feedback.bias.scores import read_scores
     from plaudit.feedback.quality.report import report
     from plaudit.feedback.quality.text import describe
 
+    given = _given(config)
     results = report(
-        _judgments(config),
+        given.judgments,
+        answers=given.answers,
+        smallest_group=given.smallest_group,
         suggestions=read_scores(config.suggestions) if config.suggestions else None,
         reward=read_scores(config.reward) if config.reward else None,
         seed=config.seed,
@@ -48,26 +59,32 @@ def _run(config: QualityConfig) -> Outcome:
     return Outcome(data, "\n\n".join(describe(result) for result in results))
 
 
-def _judgments(config: QualityConfig) -> "list[Judgment]":
+def _given(config: QualityConfig) -> _Given:
     if (config.data is None) == (config.project is None):
         raise ConfigError("Give either data=FILE or project=DIR: where are the judgments?")
     if config.data is not None:
         from plaudit.datasets.read import read_rankings
+        from plaudit.feedback.bias.groups import SMALLEST
         from plaudit.feedback.quality.records import from_rankings
 
         rows = read_rankings(config.data, limit=config.limit, criterion=config.criterion).rows
-        return from_rankings(rows, listed_as_shown=config.order == "as_listed")
+        return _Given(from_rankings(rows, listed_as_shown=config.order == "as_listed"), {}, SMALLEST)
     return _of_project(config)
 
 
-def _of_project(config: QualityConfig) -> "list[Judgment]":
+def _of_project(config: QualityConfig) -> _Given:
     from plaudit.feedback.data.judgments import load_judgments
+    from plaudit.feedback.privacy.groups import shown_answers
     from plaudit.feedback.project import open_project
 
     assert config.project is not None
-    with closing(open_project(config.project)) as project, project.database.read() as connection:
-        found = load_judgments(connection, kinds=(config.kind,))
-    return [judgment for judgment in found if config.criterion in (None, judgment.criterion)]
+    with closing(open_project(config.project)) as project:
+        settings = project.settings()
+        with project.database.read() as connection:
+            found = load_judgments(connection, kinds=(config.kind,))
+            answers = shown_answers(connection, project.secrets, settings)
+    judgments = [judgment for judgment in found if config.criterion in (None, judgment.criterion)]
+    return _Given(judgments, answers, settings.smallest_group)
 
 
 QUALITY = Command(

@@ -16,6 +16,7 @@ from plaudit.core.records import Comparison, Demonstration, Prompt, Ranking, Sou
 
 if TYPE_CHECKING:
     from plaudit.datasets.judgments import ScoredPrompt
+    from plaudit.rollouts.scoring import EnsembleScores
 
 
 class ScoreConfig(Config):
@@ -44,14 +45,22 @@ Row = Demonstration | Ranking | Comparison | Answers
 
 def _run(config: ScoreConfig) -> Outcome:
     from plaudit.core.files import write_jsonl
-    from plaudit.rollouts.scoring import load_scorer
+    from plaudit.rollouts.scoring import EnsembleScorer, load_scorer
 
     if config.out is not None:
         check_free(config.out, overwrite=config.overwrite)
     rows = _read(config)
     scorer = load_scorer(config.reward, precision=config.precision)
     texts = [(row.prompt, text) for row in rows for text in _texts(row)]
-    flat = iter(score_in_parts(scorer.score, *zip(*texts, strict=True), title="Scoring"))
+    parts: list[EnsembleScores] = []
+
+    def score(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float | None]:
+        if not isinstance(scorer, EnsembleScorer):
+            return scorer.score(prompts, responses)
+        parts.append(scorer.score_members(prompts, responses))
+        return parts[-1].scores
+
+    flat = iter(score_in_parts(score, *zip(*texts, strict=True), title="Scoring"))
     scores = [[next(flat) for _ in _texts(row)] for row in rows]
     known = [score for group in scores for score in group if score is not None]
     data: dict[str, Any] = {
@@ -69,7 +78,7 @@ def _run(config: ScoreConfig) -> Outcome:
         data |= measured
         lines += _describe(measured)
     if config.out is not None:
-        write_jsonl(config.out, _with_scores(config.data, rows, scores))
+        write_jsonl(config.out, _with_scores(config.data, rows, scores, _members(rows, parts)))
         data["out"] = str(config.out)
         lines.append(f"written to {config.out}")
     return Outcome(data, "\n".join(lines))
@@ -182,15 +191,27 @@ def show_interval(interval: Mapping[str, Any]) -> str:
     return f"{interval['value']:.3f} (95 % {low:.3f} to {high:.3f}, {clusters} prompts)"
 
 
-def _with_scores(path: str, rows: Sequence[Row], scores: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]:
+def _members(rows: Sequence[Row], parts: "Sequence[EnsembleScores]") -> list[dict[str, Any]]:
+    """Of an ensemble, what each model gave the texts of a row: how far they are apart says what to label next."""
+    if not parts:
+        return [{} for _ in rows]
+    models = [
+        iter([score for part in parts for score in part.members[number]]) for number in range(len(parts[0].members))
+    ]
+    return [{"members": [[next(model) for _ in _texts(row)] for model in models]} for row in rows]
+
+
+def _with_scores(
+    path: str, rows: Sequence[Row], scores: Sequence[Sequence[float | None]], members: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The rows as the file has them, with scores added; exports, whose rows hold several judgments, written plainly."""
     from plaudit.datasets.sources import raw_rows
 
     raw = {source: row for source, row in raw_rows(path) if isinstance(row, dict)}
     whole = len({row.source for row in rows}) == len(rows)
     return [
-        (raw[row.source] if whole and "prompt" in raw[row.source] else _plain(row)) | _named(row, group)
-        for row, group in zip(rows, scores, strict=True)
+        (raw[row.source] if whole and "prompt" in raw[row.source] else _plain(row)) | _named(row, group) | extra
+        for row, group, extra in zip(rows, scores, members, strict=True)
     ]
 
 

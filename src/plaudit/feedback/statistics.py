@@ -5,7 +5,7 @@ work that goes on meanwhile.
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ from sqlalchemy import Connection, func, select
 
 from plaudit.feedback.bias.effects import Effect, adjust
 from plaudit.feedback.bias.reward_probe import reward_probe
-from plaudit.feedback.bias.scores import Scores
+from plaudit.feedback.bias.scores import Scores, machine_outcomes
+from plaudit.feedback.bias.suggestion import suggestion
 from plaudit.feedback.data.judgments import load_judgments
 from plaudit.feedback.people.members import Kind
-from plaudit.feedback.privacy.groups import groups
+from plaudit.feedback.privacy.groups import shown_answers
 from plaudit.feedback.project import Project
 from plaudit.feedback.quality.outcomes import first_judgments, outcomes
 from plaudit.feedback.quality.records import Judgment
@@ -98,10 +99,12 @@ def compute(project: Project, wanted: Wanted) -> Statistics | None:
     with project.database.read() as connection:
         total = judgments_by_kind(connection, wanted.batch_id).get(wanted.kind, 0)
         judgments = chosen_judgments(connection, wanted)
-        answers = _answers(connection, project, settings)
+        # Of all batches together only: who is in one batch and not in another would tell of single people.
+        answers = None if wanted.batch_id else shown_answers(connection, project.secrets, settings)
     if not judgments:
         return None
-    return Statistics(tuple(report(judgments, answers=answers)), len(judgments), total, clock.now())
+    found = report(judgments, answers=answers, smallest_group=settings.smallest_group)
+    return Statistics(tuple(found), len(judgments), total, clock.now())
 
 
 def chosen_judgments(c: Connection, wanted: Wanted) -> list[Judgment]:
@@ -114,6 +117,13 @@ def reward_audit(judgments: Sequence[Judgment], scores: Scores) -> list[Effect]:
     """What a reward model's scores do with position, length and format, beside what people do on the same pairs."""
     firsts = first_judgments(judgments)
     return adjust(reward_probe(firsts, outcomes(firsts), scores))
+
+
+def suggestion_audit(judgments: Sequence[Judgment], scores: Scores) -> list[Effect]:
+    """Who agrees with a machine's scores, more than the others do on the same pairs."""
+    firsts = first_judgments(judgments)
+    table = outcomes(firsts)
+    return adjust(suggestion(table, machine_outcomes(firsts, table, scores)))
 
 
 def judgments_by_kind(c: Connection, batch_id: str | None = None) -> dict[Kind, int]:
@@ -148,12 +158,3 @@ def data_version(c: Connection, settings: ProjectSettings) -> str:
     parts.append(sorted(tuple(row) for row in c.execute(select(group_answer))))
     parts.append((settings.group_questions, settings.smallest_group))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _answers(c: Connection, project: Project, settings: ProjectSettings) -> Mapping[str, Mapping[str, str]]:
-    """Question -> pseudonym -> option, of groups that are large enough to be shown."""
-    found = groups(c, project.secrets, settings)
-    return {
-        question: {name: option for option, names in options.items() for name in names}
-        for question, options in found.items()
-    }

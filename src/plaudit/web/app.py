@@ -18,6 +18,7 @@ from plaudit.web.demo import Door
 from plaudit.web.pages import (
     admin_batches,
     admin_bias,
+    admin_choose,
     admin_content,
     admin_erasure,
     admin_gold,
@@ -49,6 +50,7 @@ ADMIN_PAGES: Final = (
     review,
     admin_overview,
     admin_batches,
+    admin_choose,
     admin_guidelines,
     admin_gold,
     admin_members,

@@ -47,7 +47,9 @@ KIB: Final = 1024
 # A demonstration may hold 200,000 characters, of which each takes up to nine bytes in a form.
 BODY_LIMIT: Final = 2 * KIB * KIB
 # Longer bodies, by the beginning of the path. Files for import are read as a stream and checked there.
-BODY_LIMITS: Final[Mapping[str, int]] = {"/admin/import": 64 * KIB * KIB, "/admin/bias": 64 * KIB * KIB}
+BODY_LIMITS: Final[Mapping[str, int]] = dict.fromkeys(
+    ("/admin/import", "/admin/bias", "/admin/batches/choose"), 64 * KIB * KIB
+)
 
 Problem = Callable[[Request, int, str, str], Response]
 """Makes the answer to a request that failed: request, HTTP status, stable code, sentence."""

@@ -254,6 +254,16 @@ def test_groups_are_hidden_when_small():
     assert "fewer than two groups" in (found.effect.effect.reason or "")
 
 
+def test_how_small_is_small_is_a_setting():
+    answers = {f"l{who}": "old" if who < 6 else "young" for who in range(9)}
+    judged = outcomes(group_judgments(0.5, 0))
+    assert [(one.option, one.labelers) for one in groups(judged, "age", answers, smallest=3).groups] == [
+        ("old", 6),
+        ("young", 3),
+    ]
+    assert groups(judged, "age", answers, smallest=4).groups == ()
+
+
 def test_features_of_a_text():
     assert features("one two three four").length == 2
     assert features("").length == 0

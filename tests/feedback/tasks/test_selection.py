@@ -91,9 +91,18 @@ def test_held_out_and_asked_prompts_are_no_candidates_and_the_record_is_kept(dat
             for text in ("Yes.", "No.", "Maybe."):
                 populate.add_response(c, new[-1], origin, text)
         c.execute(update(prompt).where(prompt.c.id == new[0]).values(status="retired"))
-        found = candidates(c, [Scored(name, float(number)) for number, name in enumerate([*work.prompts, *new])])
-        assert {one.prompt_id for one in found} == set(new[1:6])
-        chosen = choose(found, SelectionConfig(count=3, policy="suspicion", random_share=0.3))
+        new.append(populate.add_prompt(c, origin, "Nobody answered?"))
+        scored = [Scored(name, float(number)) for number, name in enumerate([*work.prompts, *new])]
+        found = candidates(c, scored, "ranking")
+        assert {one.prompt_id for one in found.scored} == set(new[1:6])
+        assert found.left_out == {
+            "retired": 1,
+            "asked about already": 2,
+            "held out for validation or test": 2,
+            "with fewer than two different answers": 1,
+        }
+        assert {one.prompt_id for one in candidates(c, scored, "demonstration").scored} == {*new[1:6], new[-1]}
+        chosen = choose(found.scored, SelectionConfig(count=3, policy="suspicion", random_share=0.3))
         batch_id = create_batch(c, "Next", "ranking", "work", BatchConfig(), by=None)
         add_tasks(c, batch_id, chosen_tasks(c, chosen, BatchConfig(), "ranking"))
         stored = {row.prompt_id: row.selection for row in c.execute(select(task).where(task.c.batch_id == batch_id))}

@@ -1,6 +1,6 @@
 """Group effects: do labelers of one group agree more with each other than with those of other groups?
 
-Only from people who chose to answer and agreed to this use. A group of fewer than `SMALLEST` people is not shown; nor
+Only from people who chose to answer and agreed to this use. A group of fewer than `smallest` people is not shown; nor
 is the next smallest where the hidden ones could else be worked out by subtraction.
 """
 
@@ -43,15 +43,17 @@ class GroupResult:
     effect: Effect
 
 
-def groups(table: Outcomes, question: str, answers: Mapping[str, str], *, seed: int = 0) -> GroupResult:
+def groups(
+    table: Outcomes, question: str, answers: Mapping[str, str], *, smallest: int = SMALLEST, seed: int = 0
+) -> GroupResult:
     """The result of one question. `answers`: labeler -> option, of consenting labelers only."""
     present = {name: answers[name] for name in table.labelers if name in answers}
     counts = Counter(present.values())
-    shown = shown_groups(counts)
+    shown = shown_groups(counts, smallest)
     suppressed = len(shown) < len(counts)
     probe = f"group: {question}"
     if len(shown) < 2:
-        reason = f"fewer than two groups have the {SMALLEST} people that a group needs to be shown"
+        reason = f"fewer than two groups have the {smallest} people that a group needs to be shown"
         return GroupResult(question, (), suppressed, no_effect(probe, EVERYBODY, SCALE, reason))
     member = np.array([shown.index(present[name]) if present.get(name) in shown else -1 for name in table.labelers])
     agrees = agrees_with_others(table)
@@ -64,12 +66,12 @@ def groups(table: Outcomes, question: str, answers: Mapping[str, str], *, seed: 
     return GroupResult(question, tuple(found), suppressed, Effect(probe, EVERYBODY, SCALE, estimate, p))
 
 
-def shown_groups(counts: Mapping[str, int]) -> list[str]:
-    """Options that may be shown, sorted: those hidden are none, or at least two with `SMALLEST` people together."""
+def shown_groups(counts: Mapping[str, int], smallest: int = SMALLEST) -> list[str]:
+    """Options that may be shown, sorted: those hidden are none, or have `smallest` people together."""
     largest = sorted(counts, key=lambda option: (-counts[option], option))
-    shown = [option for option in largest if counts[option] >= SMALLEST]
-    hidden = [option for option in largest if counts[option] < SMALLEST]
-    while shown and hidden and sum(counts[option] for option in hidden) < SMALLEST:
+    shown = [option for option in largest if counts[option] >= smallest]
+    hidden = [option for option in largest if counts[option] < smallest]
+    while shown and hidden and sum(counts[option] for option in hidden) < smallest:
         hidden.append(shown.pop())
     return sorted(shown)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from plaudit.feedback.bias.effects import Effect, adjust
 from plaudit.feedback.bias.features import differences, shown_earlier
-from plaudit.feedback.bias.groups import GroupResult, groups
+from plaudit.feedback.bias.groups import SMALLEST, GroupResult, groups
 from plaudit.feedback.bias.position import position
 from plaudit.feedback.bias.reward_probe import reward_probe
 from plaudit.feedback.bias.scores import Scores, machine_outcomes
@@ -32,19 +32,21 @@ def audit(
     suggestions: Scores | None = None,
     reward: Scores | None = None,
     answers: Mapping[str, Mapping[str, str]] | None = None,
+    smallest_group: int = SMALLEST,
 ) -> BiasAudit:
     """All probes of the judgments (each labeler's first of each item) and their pairs.
 
     suggestions: scores of a machine whose ranking the labelers saw, or may have used.
     reward:      scores of a reward model to probe in the same way.
-    answers:     question -> labeler -> option, of consenting labelers only.
+    answers:     question -> labeler -> option, of consenting labelers only; groups of fewer than `smallest_group`
+                 are not shown.
     """
     earlier = shown_earlier(judgments, table)
     effects = position(table, earlier) + style(table, differences(judgments, table), earlier)
     effects += speed(judgments, table)
     if suggestions is not None:
         effects += suggestion(table, machine_outcomes(judgments, table, suggestions))
-    found = [groups(table, question, given) for question, given in (answers or {}).items()]
+    found = [groups(table, question, given, smallest=smallest_group) for question, given in (answers or {}).items()]
     adjusted = adjust([result.effect for result in found])
     return BiasAudit(
         effects=tuple(adjust(effects)),

@@ -8,14 +8,14 @@ import gzip
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from plaudit.core.errors import DataError
 from plaudit.core.files import sha256_file
-from plaudit.core.records import Prompt, user_prompt
+from plaudit.core.records import Prompt, Source, user_prompt
 from plaudit.datasets.fields import text
 from plaudit.datasets.problems import DroppableRow, RowProblem, missing_field, shown_value
 from plaudit.datasets.read import detect_kind, records_of
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     """A row that can be imported: what `datasets` made of it, and the raw row for what that leaves out."""
 
     line: int
-    record: Any  # PromptRow, Answered, Ranking, Comparison or Demonstration
+    record: Any  # PromptRow, Answered, Ranking, Comparison, Demonstration or PromptScore
     raw: Mapping[str, Any]
 
 
@@ -66,7 +66,7 @@ class Checked:
 
     name: str
     sha256: str
-    kind: ImportKind
+    kind: ImportKind | Literal["scores"]
     rows: list[Row] = field(default_factory=list[Row])
     problems: list[LineProblem] = field(default_factory=list[LineProblem])
     faulty: int = 0
@@ -98,21 +98,31 @@ def check_file(path: Path, kind: ImportKind, *, name: str | None = None) -> Chec
     Raises:
         DataError: the file cannot be read at all, or is larger than an import may be.
     """
+    checked = begin(path, kind, name)
+    return read_rows(path, checked, lambda raw, source: _read(raw, kind, source, checked))
+
+
+def begin(path: Path, kind: ImportKind | Literal["scores"], name: str | None) -> Checked:
+    """The file with nothing read yet. Raises DataError if it is larger than an import may be, or no such file."""
     called = Path(name or path.name).name[:150]
     check_size(path, called)
-    checked = Checked(called, sha256_file(path), kind)
+    return Checked(called, sha256_file(path), kind)
+
+
+def read_rows(path: Path, checked: Checked, read: Callable[[Mapping[str, Any], Source], Iterable[Any]]) -> Checked:
+    """Fill `checked` with what `read` makes of each raw row. It raises RowProblem for rows that cannot be used."""
     for source, found in raw_rows(str(path)):
         try:
             if isinstance(found, RowProblem):
                 raise found
             _check_depth(found, MAX_DEPTH)
-            checked.rows += [Row(source.line, record, found) for record in _read(found, kind, source, checked)]
+            checked.rows += [Row(source.line, record, found) for record in read(found, source)]
         except DroppableRow as problem:
             checked.left_out[problem.cause] += 1
         except RowProblem as problem:
             checked.add_problem(source.line, str(problem))
     if not checked.rows and not checked.faulty:
-        raise DataError(f"{called} holds no {kind}. {_explain(checked.left_out)}")
+        raise DataError(f"{checked.name} holds no {checked.kind}. {_explain(checked.left_out)}")
     return checked
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, insert, select
 
+from plaudit.feedback.bias.groups import shown_groups
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.settings import ProjectSettings
 from plaudit.feedback.store import clock, tables
@@ -80,14 +81,18 @@ def groups(connection: Connection, secrets: Secrets, settings: ProjectSettings) 
     return {question: options for question, options in large.items() if len(options) >= 2}
 
 
+def shown_answers(connection: Connection, secrets: Secrets, settings: ProjectSettings) -> dict[str, dict[str, str]]:
+    """Question -> pseudonym -> option, of the groups that may be shown: what the audit of bias takes."""
+    return {
+        question: {name: option for option, names in options.items() for name in names}
+        for question, options in groups(connection, secrets, settings).items()
+    }
+
+
 def large_groups(options: Mapping[str, set[str]], smallest: int) -> dict[str, frozenset[str]]:
     """The options that may be shown; see `groups`."""
-    by_size = sorted(options, key=lambda option: (len(options[option]), option))
-    hidden = [option for option in by_size if len(options[option]) < smallest]
-    shown = by_size[len(hidden) :]
-    while hidden and shown and sum(len(options[option]) for option in hidden) < smallest:
-        hidden.append(shown.pop(0))
-    return {option: frozenset(options[option]) for option in sorted(shown)}
+    shown = shown_groups({option: len(people) for option, people in options.items()}, smallest)
+    return {option: frozenset(options[option]) for option in shown}
 
 
 def respondent_key(secrets: Secrets, member_id: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plaudit.core.errors import DataError
+from plaudit.feedback.bias.groups import SMALLEST
 from plaudit.feedback.bias.report import BiasAudit, audit
 from plaudit.feedback.bias.scores import Scores
 from plaudit.feedback.quality.agreement import Agreement, agreement
@@ -44,6 +45,7 @@ def report(
     suggestions: Scores | None = None,
     reward: Scores | None = None,
     answers: Mapping[str, Mapping[str, str]] | None = None,
+    smallest_group: int = SMALLEST,
     seed: int = 0,
 ) -> list[Quality]:
     """One result a criterion, in the order of their names. Arguments as of `bias.report.audit`.
@@ -61,6 +63,7 @@ def report(
             suggestions=suggestions,
             reward=reward,
             answers=answers,
+            smallest_group=smallest_group,
             seed=seed,
         )
         for name in criteria
@@ -74,6 +77,7 @@ def _of_criterion(
     suggestions: Scores | None,
     reward: Scores | None,
     answers: Mapping[str, Mapping[str, str]] | None,
+    smallest_group: int,
     seed: int,
 ) -> Quality:
     firsts = first_judgments(judgments)
@@ -95,5 +99,7 @@ def _of_criterion(
         labeler_pairs=tuple(labeler_pairs(table)),
         reliability=reliability(firsts, table, seed=seed),
         drift=drift(firsts, table),
-        bias=audit(firsts, table, suggestions=suggestions, reward=reward, answers=answers),
+        bias=audit(
+            firsts, table, suggestions=suggestions, reward=reward, answers=answers, smallest_group=smallest_group
+        ),
     )

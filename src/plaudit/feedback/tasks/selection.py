@@ -15,12 +15,12 @@ from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 from pydantic import Field
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from plaudit.core.config import Config
 from plaudit.core.errors import DataError
 from plaudit.core.seeding import derive
-from plaudit.feedback.store.tables import prompt, task
+from plaudit.feedback.store.tables import prompt, response, task
 from plaudit.feedback.tasks.batches import BatchConfig, Kind
 from plaudit.feedback.tasks.tasks import NewTask, tasks_from_prompts
 
@@ -43,6 +43,13 @@ class Scored(NamedTuple):
 
     prompt_id: str
     score: float
+
+
+class Candidates(NamedTuple):
+    """What may be chosen, and how many prompts may not, by cause."""
+
+    scored: list[Scored]
+    left_out: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +144,40 @@ def choose(scored: Iterable[Scored], config: SelectionConfig) -> list[Chosen]:
     return chosen
 
 
-def candidates(c: Connection, scored: Iterable[Scored]) -> list[Scored]:
-    """Those that may be chosen: training prompts in use that no task asks about yet.
+def candidates(c: Connection, scored: Iterable[Scored], kind: Kind) -> Candidates:
+    """Those that may be chosen: training prompts in use that no task asks about yet; to be ranked, with two answers.
 
     Prompts held out for validation or test are never chosen by score, or the held-out data would be a distorted sample.
     """
     asked = select(task.c.id).where(task.c.prompt_id == prompt.c.id).exists()
-    free = set(
-        c.execute(select(prompt.c.id).where(prompt.c.status == "active", prompt.c.split == "train", ~asked)).scalars()
-    )
-    return [one for one in scored if one.prompt_id in free]
+    answers = select(func.count(response.c.sha256.distinct())).where(response.c.prompt_id == prompt.c.id)
+    known = {
+        row.id: row
+        for row in c.execute(
+            select(
+                prompt.c.id,
+                prompt.c.status,
+                prompt.c.split,
+                asked.label("asked"),
+                answers.correlate(prompt).scalar_subquery().label("answers"),
+            )
+        )
+    }
+    found: list[Scored] = []
+    left_out: Counter[str] = Counter()
+    for one in scored:
+        row = known[one.prompt_id]
+        if row.status != "active":
+            left_out["retired"] += 1
+        elif row.split != "train":
+            left_out["held out for validation or test"] += 1
+        elif row.asked:
+            left_out["asked about already"] += 1
+        elif kind == "ranking" and row.answers < 2:
+            left_out["with fewer than two different answers"] += 1
+        else:
+            found.append(one)
+    return Candidates(found, left_out)
 
 
 def chosen_tasks(c: Connection, chosen: Sequence[Chosen], config: BatchConfig, kind: Kind) -> list[NewTask]:

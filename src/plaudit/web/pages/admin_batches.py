@@ -8,7 +8,7 @@ from starlette.responses import Response
 from plaudit.feedback.content.content_search import Search, origins, unasked
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.gold import gold
-from plaudit.feedback.tasks import batches, costs, tasks
+from plaudit.feedback.tasks import batches, costs, score_files, tasks
 from plaudit.feedback.tasks.batches import BatchConfig, Kind, Purpose, Status
 from plaudit.reports.markup import plain
 from plaudit.web.fields import number, number_field, typed
@@ -121,6 +121,8 @@ def _page(
         )
         counts = batches.labeler_counts(connection, batch_id)
         sources = origins(connection)
+        choice = score_files.last_choice(connection, batch_id)
+        parts_chosen = score_files.chosen_parts(connection, batch_id) if choice else []
     return member.page(
         "admin_batch.html",
         status=status,
@@ -133,6 +135,8 @@ def _page(
         rate=rate if cost.money else "",
         added=added,
         counts=counts,
+        choice=choice,
+        parts_chosen=parts_chosen,
         origins=[("", "everywhere"), *((one.id, plain(f"{one.kind}: {one.name}"[:80])) for one in sources)],
         given=given or {},
         problems=problems or [],

@@ -12,7 +12,7 @@ from plaudit.feedback.bias.effects import EVERYBODY, Effect
 from plaudit.feedback.bias.scores import read_scores
 from plaudit.feedback.content.import_files import check_size
 from plaudit.feedback.errors import FeedbackError
-from plaudit.feedback.statistics import chosen_judgments, reward_audit
+from plaudit.feedback.statistics import chosen_judgments, reward_audit, suggestion_audit
 from plaudit.web.figures import bar_chart
 from plaudit.web.pages.statistics_filter import chosen_criterion, read_filter, statistics
 from plaudit.web.quality_plots import bias_effects
@@ -25,9 +25,13 @@ SCALE: Final = "effect; 0 is none"
 PROBES: Final = ("position", "length", "speed", "suggestion")
 
 
-class RewardAudit(NamedTuple):
-    """The result for an uploaded file."""
+AUDITS: Final = {"reward": reward_audit, "suggestion": suggestion_audit}
 
+
+class ScoreAudit(NamedTuple):
+    """The result for an uploaded file of scores. of: a key of AUDITS."""
+
+    of: str
     name: str
     scored: int
     effects: list[Effect]
@@ -39,26 +43,29 @@ def bias(member: Admin, batch: str = "", kind: str = "", criterion: str = "") ->
     return _page(member, batch, kind, criterion)
 
 
-@router.post("/reward-model")
-def reward_model(member: Admin, form: Form) -> Response:
-    """The same probes on a reward model's scores. Nothing is kept."""
+@router.post("/scores")
+def scores(member: Admin, form: Form) -> Response:
+    """The same probes on a reward model's scores, or who follows a machine's suggestions. Nothing is kept."""
     batch, kind, criterion = (text_field(form, name) for name in ("batch", "kind", "criterion"))
     try:
         audit = _audit(member, batch, kind, criterion, form)
     except PlauditError as error:
         status = error.status if isinstance(error, FeedbackError) else 422
         return _page(member, batch, kind, criterion, problems=[str(error)], status=status)
-    return _page(member, batch, kind, criterion, reward=audit)
+    return _page(member, batch, kind, criterion, audit=audit)
 
 
-def _audit(member: Member, batch: str, kind: str, criterion: str, form: Form) -> RewardAudit:
+def _audit(member: Member, batch: str, kind: str, criterion: str, form: Form) -> ScoreAudit:
     asked = read_filter(member, batch, kind).asked
+    of = text_field(form, "of")
+    if of not in AUDITS:
+        raise FeedbackError("bad_kind", f"Say whose scores these are: one of {', '.join(AUDITS)}.", status=422)
     with uploaded(form, "scores") as file:
         check_size(file.path, file.name)
-        scores = read_scores(file.path)
+        given = read_scores(file.path)
     with member.read() as connection:
         judgments = [one for one in chosen_judgments(connection, asked) if (one.criterion or "") == criterion]
-    return RewardAudit(file.name, len(scores), reward_audit(judgments, scores))
+    return ScoreAudit(of, file.name, len(given), AUDITS[of](judgments, given))
 
 
 def _page(
@@ -68,7 +75,7 @@ def _page(
     criterion: str,
     *,
     problems: list[str] | None = None,
-    reward: RewardAudit | None = None,
+    audit: ScoreAudit | None = None,
     status: int = 200,
 ) -> Response:
     asked = read_filter(member, batch, kind)
@@ -81,6 +88,7 @@ def _page(
         (one for one in effects if one.labeler != EVERYBODY),
         key=lambda one: (not one.found, one.p is None, one.probe, one.labeler),
     )
+    settings = member.site.project.settings()
     context: dict[str, Any] = {
         "asked": asked.asked,
         "batches": asked.batches,
@@ -89,18 +97,18 @@ def _page(
         "quality": quality,
         "found": found,
         "problems": problems or [],
+        "group_texts": {one.key: one.text for one in settings.group_questions},
+        "smallest_group": settings.smallest_group,
         "everybody": everybody,
         "everybody_chart": _chart("All labelers together", ((one.probe, one) for one in everybody)),
         "single": single,
         "found_single": [one for one in single if one.found],
         "tested": sum(one.p is not None for one in single),
         "charts": [] if quality is None else [Markup(bias_effects(quality, probe)) for probe in PROBES],
-        "reward": None if reward is None else reward.effects,
-        "scores_name": "" if reward is None else reward.name,
-        "scored": 0 if reward is None else reward.scored,
-        "reward_chart": ""
-        if reward is None
-        else _chart("The model and people", ((f"{one.probe}, {one.labeler}", one) for one in reward.effects)),
+        "audit": audit,
+        "audit_chart": ""
+        if audit is None
+        else _chart("The scores and people", ((f"{one.probe}, {one.labeler}", one) for one in audit.effects)),
     }
     return member.page("admin_bias.html", status=status, **context)
 

@@ -2,6 +2,7 @@
 
 import { Draft } from "./draft.js";
 import { keepLease } from "./lease.js";
+import { Tiers } from "./tiers.js";
 
 const root = document.querySelector(".work");
 const form = document.getElementById("work");
@@ -28,8 +29,19 @@ function showOrder() {
   if (!order) return;
   const words = orderInWords();
   if (order.textContent !== words) order.textContent = words;
-  order.classList.toggle("waiting", !answers.some(rankOf));
+  tiers.draw(Object.fromEntries(answers.filter(rankOf).map((answer) => [answer.dataset.letter, rankOf(answer)])));
 }
+
+function setRanks(ranks) {
+  for (const answer of answers) {
+    for (const radio of answer.querySelectorAll(".ranks input")) radio.checked = Number(radio.value) === ranks[answer.dataset.letter];
+  }
+  form.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+const tiers = answers.length
+  ? new Tiers(root, answers, { ranked: setRanks, show: (letter) => goTo(answers.findIndex((answer) => answer.dataset.letter === letter)) })
+  : null;
 
 // --- keys -----------------------------------------------------------------------------------------------------------
 

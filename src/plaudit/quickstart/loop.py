@@ -75,6 +75,7 @@ class QuickstartConfig(Config):
     sft_epochs: int = Field(1, ge=1, description="Passes over the demonstrations.")
     sft_lr: float = Field(5e-5, gt=0, description="Peak learning rate of SFT.")
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
+    judge_epochs: int = Field(1, ge=1, description="As `reward_epochs`, of the judge, which only chooses a checkpoint.")
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
     ppo_iterations: int = Field(12, ge=1, description="Rounds of sampling and training.")
     ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
@@ -235,7 +236,7 @@ def _reward(config: QuickstartConfig, stage: str) -> RewardConfig:
         run=config.run / stage,
         model=str(config.run / "sft"),
         data=str(config.run / f"{stage}-labels" / RANKINGS),
-        epochs=config.reward_epochs,
+        epochs=config.judge_epochs if stage == "judge" else config.reward_epochs,
         batch_size=4,
         lr=config.reward_lr,
         head_lr=10 * config.reward_lr,  # it starts from nothing, the layers from a language model
@@ -265,7 +266,7 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         value_warmup=0,
         value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,
-        eval_every=4,
+        eval_every=6,
         eval_samples=4,
         **_shared(config),
     )

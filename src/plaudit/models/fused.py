@@ -81,7 +81,10 @@ class _SwiGLU(torch.autograd.Function):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021) on the two halves of each head: (N, heads, D) with (N, D) angles."""
+    """Rotary positions (Su et al. 2021) on the two halves of each head: (N, heads, D) with (N, D) angles.
+
+    Both halves of `cos` and `sin` hold the same angles, as transformers makes them; the gradient relies on it.
+    """
     if not torch.is_grad_enabled():
         return _rotated(x, cos, sin)
     return _Rotation.apply(x, cos, sin)  # type: ignore[return-value]

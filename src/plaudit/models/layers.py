@@ -15,6 +15,7 @@ as it is.
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +26,8 @@ from plaudit.models.attention import Layout, PackedLayout
 from plaudit.models.fused import gated, rms_norm, rotate
 
 _PROBE_TOKENS = 5
+_FAR = 2**18  # beyond the context of any model
+_ROUNDINGS = 32
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _MLP = {"gate_proj", "up_proj", "down_proj"}
 _NORMS = {"input_layernorm", "post_attention_layernorm"}
@@ -114,19 +117,10 @@ def take_over(base: Any) -> None:
     """Give the layers of a transformers base model our `forward`, where it computes what theirs does."""
     last = len(base.layers) - 1
     for number, layer in enumerate(base.layers):
-        if not _has_known_shape(layer):
-            continue
-        own_class = type(layer)
-        asked = _Asked()
-        hidden, expected = _probe(base, layer, number, asked)
-        assert asked.terms is not None, "every layer calls the attention function"
-        layer.__class__ = _fast_class(own_class)
-        layer.terms = asked.terms._replace(plain_norms=_norms_are_plain(layer), is_last=number == last)
-        layout = PackedLayout(((_PROBE_TOKENS, ()),))
-        got = layer(hidden, position_embeddings=_rotary(base, hidden, number), layout=layout)
-        if not torch.allclose(got, expected, atol=_tolerance(expected), rtol=0):
-            layer.__class__ = own_class
-            del layer.terms
+        terms = _terms(base, layer, number) if _has_known_shape(layer) else None
+        if terms is not None:
+            layer.__class__ = _fast_class(type(layer))
+            layer.terms = terms._replace(is_last=number == last)
 
 
 def computes_rows(base: Any) -> bool:
@@ -161,17 +155,26 @@ class _Asked(PackedLayout):
         return super().attend(layer, query, key, value, **how)
 
 
-def _probe(base: Any, layer: Any, number: int, layout: PackedLayout) -> tuple[Tensor, Tensor]:
-    """Random states (1, N, H) and what transformers' own layer makes of them."""
-    norm = layer.input_layernorm.weight
-    draw = torch.randn(1, _PROBE_TOKENS, norm.shape[0], generator=torch.Generator().manual_seed(number))
-    hidden = draw.to(norm.device, norm.dtype)
-    out = layer(hidden, attention_mask=None, position_embeddings=_rotary(base, hidden, number), layout=layout)
-    return hidden, cast(Tensor, out[0] if isinstance(out, tuple) else out)
+def _terms(base: Any, layer: Any, number: int) -> Terms | None:
+    """What our `forward` needs to compute the same as this layer's own; None where it computes something else."""
+    # in float32: a layer adds little to its input, and a rounding of bfloat16 would hide what it adds
+    probed = copy.deepcopy(layer).float()
+    weight = probed.self_attn.q_proj.weight
+    draw = torch.randn(1, _PROBE_TOKENS, weight.shape[1], generator=torch.Generator().manual_seed(number))
+    hidden = draw.to(weight.device)
+    positions = torch.arange(_PROBE_TOKENS, device=weight.device)[None]
+    given = {"position_embeddings": _rotary(base, hidden, positions, number), "layout": _Asked()}
+    # far apart, for layers that scale by position; not the rotary angles, whose module remembers the farthest
+    out = probed(hidden, attention_mask=None, position_ids=positions * _FAR, **given)
+    expected = cast(Tensor, out[0] if isinstance(out, tuple) else out)
+    terms = given["layout"].terms
+    assert terms is not None, "every layer calls the attention function"
+    probed.__class__ = _fast_class(type(probed))
+    probed.terms = terms._replace(plain_norms=_norms_are_plain(probed))
+    return probed.terms if _close(probed(hidden, **given), expected) else None
 
 
-def _rotary(base: Any, hidden: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+def _rotary(base: Any, hidden: Tensor, positions: Tensor, number: int) -> tuple[Tensor, Tensor]:
     kinds: list[str] | None = getattr(base.config, "layer_types", None)
     if kinds is not None and hasattr(base.rotary_emb, "layer_types"):
         return base.rotary_emb(hidden, positions, kinds[number])
@@ -185,10 +188,11 @@ def _norms_are_plain(layer: Any) -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(_PROBE_TOKENS, norm.weight.shape[0], generator=generator).to(norm.weight)
-    ours, theirs = rms_norm(x, norm.weight, norm.variance_epsilon), norm(x)
-    return torch.allclose(ours, theirs, atol=_tolerance(theirs), rtol=0)
+    return _close(rms_norm(x, norm.weight, norm.variance_epsilon), norm(x))
 
 
-def _tolerance(values: Tensor) -> float:
-    """A few roundings of the largest value: another order of operations, not another computation."""
-    return 8 * torch.finfo(values.dtype).eps * float(values.abs().max())
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    """Within a few roundings of the largest value: another order of operations, not another computation."""
+    return torch.allclose(
+        ours, theirs, atol=_ROUNDINGS * torch.finfo(theirs.dtype).eps * float(theirs.abs().max()), rtol=0
+    )

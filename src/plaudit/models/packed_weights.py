@@ -8,6 +8,7 @@ product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,9 +63,15 @@ def _can_be_packed(module: Any) -> bool:
 
 
 def _matrix_can_be_packed(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and _has_kernels()
+
+
+@cache
+def _has_kernels() -> bool:
+    """Whether PyTorch has these kernels, and the processor the instructions they need: others refuse bfloat16."""
+    kernels: Any = torch.ops.mkldnn
     return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.bfloat16
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        torch.backends.mkldnn.is_available()
+        and hasattr(kernels, "_linear_pointwise")
+        and kernels._is_mkldnn_bf16_supported()
     )

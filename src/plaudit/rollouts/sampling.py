@@ -89,7 +89,9 @@ def _inverse_cdf(masses: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     block = _search(blocks, uniforms)
     inside = padded[torch.arange(rows), block].double().cumsum(-1)
     below = torch.where(block > 0, blocks.gather(1, (block - 1).clamp(min=0)[:, None]).squeeze(1), 0.0)
-    left = (uniforms * blocks[:, -1] - below) / inside[:, -1]
+    # as a share of the block's mass as summed above: the sum in float64 differs in the eighth digit, and a number at
+    # the block's end would run over it, onto the block's last token however unlikely
+    left = (uniforms * blocks[:, -1] - below) / (blocks.gather(1, block[:, None]).squeeze(1) - below)
     return block * _BLOCK + _search(inside, left.clamp(0.0, 1.0)), blocks[:, -1]
 
 

@@ -28,21 +28,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import func, select
+
 from labeling import RESPONSES, Timing, arguments, figures, fill
 from plaudit.core.seeding import derive
 from plaudit.feedback.people.accounts import create_token
-from plaudit.feedback.project import create_project
+from plaudit.feedback.project import FILE as PROJECT_FILE
+from plaudit.feedback.project import Project, create_project, open_project
+from plaudit.feedback.store.tables import member, submission
 from plaudit.feedback.upkeep.invariants import invariants
 
 
 def main() -> None:
-    options = arguments("Milliseconds of a claim and of a submit over HTTP.").parse_args()
+    parser = arguments("Milliseconds of a claim and of a submit over HTTP.")
+    parser.add_argument("--project", type=Path, help="folder to fill and to keep, or one kept before")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "project"
-        project = create_project(folder, "Benchmark", options.database).project
-        people = fill(project.database, options)
+        folder = options.project or Path(parent) / "project"
+        project = filled(folder, options)
         with project.database.write() as c:
-            tokens = [create_token(c, person, "benchmark", ["work"]) for person in people]
+            people = c.execute(select(member.c.id).where(member.c.kind == "simulated").order_by(member.c.id)).scalars()
+            tokens = [create_token(c, person, "benchmark", ["work"]) for person in people.fetchmany(options.labelers)]
+            stored = c.execute(select(func.count()).select_from(submission)).scalar_one()
         with served(folder) as (process, address):
             before = processor_seconds(process.pid)
             timing, seconds = measure(address, tokens, options)
@@ -51,8 +58,17 @@ def main() -> None:
             faults = invariants(c) if options.verify else []
         project.close()
     requests = len(timing.claims) + len(timing.submits)
-    found = {"over": "http", **figures(options, project.database, timing, seconds)}
+    found = {"over": "http", **figures(options, project.database, timing, seconds), "stored_judgments": stored}
     print(json.dumps(found | {"server_cpu_ms": round(1000 * spent / requests, 2), "faults": faults}), flush=True)
+
+
+def filled(folder: Path, options: argparse.Namespace) -> Project:
+    """The project of an earlier run, or a new one."""
+    if (folder / PROJECT_FILE).exists():
+        return open_project(folder)
+    project = create_project(folder, "Benchmark", options.database).project
+    fill(project.database, options)
+    return project
 
 
 @contextlib.contextmanager

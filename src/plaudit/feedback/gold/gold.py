@@ -6,7 +6,7 @@ No query for a labeler's page joins `gold_key`; what is here is for submitting, 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from plaudit.feedback import audit_log
 from plaudit.feedback.errors import FeedbackError
@@ -83,9 +83,7 @@ def retire_gold(c: Connection, task_id: str, *, by: str | None) -> None:
 
 def score_submission(c: Connection, task_id: str, submission_id: str, answer: Answer) -> None:
     """Store the score of a submission if its task is a gold question."""
-    key = c.execute(
-        select(gold_key.c.expected).where(gold_key.c.task_id == task_id, gold_key.c.retired_at.is_(None))
-    ).scalar()
+    key = c.execute(_LIVE_KEY, {"task_id": task_id}).scalar()
     if key is None or not isinstance(answer, RankingAnswer):
         return
     value = score(Expected.model_validate(key), answer.tiers, _flags(answer))
@@ -94,6 +92,11 @@ def score_submission(c: Connection, task_id: str, submission_id: str, answer: An
             submission_id=submission_id, score=value, passed=value >= PASS, created_at=clock.now()
         )
     )
+
+
+_LIVE_KEY = select(gold_key.c.expected).where(
+    gold_key.c.task_id == bindparam("task_id"), gold_key.c.retired_at.is_(None)
+)
 
 
 class GoldQuestion(NamedTuple):

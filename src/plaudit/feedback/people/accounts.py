@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
 from plaudit.feedback import audit_log
 from plaudit.feedback.errors import FeedbackError
@@ -303,16 +303,20 @@ def create_token(
 
 def token_account(connection: Connection, token: str) -> tuple[Account, frozenset[Scope]] | None:
     """Whose token this is, and what it may do now, after what became of its owner's role."""
-    table = tables.api_token
-    row = connection.execute(
-        select(table).where(table.c.token_hash == _hash(token), table.c.revoked_at.is_(None))
-    ).first()
+    row = connection.execute(_TOKEN, {"token_hash": _hash(token)}).first()
     if row is None or (row.expires_at is not None and row.expires_at <= clock.now()):
         return None
-    account = member(connection, row.member_id)
+    account = account_of(row)
     if account.state in ("removed", "erased"):
         return None
     return account, frozenset(row.scopes) & SCOPES[account.role]
+
+
+_TOKEN = (
+    select(tables.member, tables.api_token.c.scopes, tables.api_token.c.expires_at)
+    .join(tables.api_token, tables.api_token.c.member_id == tables.member.c.id)
+    .where(tables.api_token.c.token_hash == bindparam("token_hash"), tables.api_token.c.revoked_at.is_(None))
+)
 
 
 def tokens(connection: Connection, member_id: str) -> list[Token]:

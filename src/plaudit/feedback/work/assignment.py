@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback.content import content
@@ -104,8 +104,7 @@ def claim(
     Raises FeedbackError "not_found", "paused", "not_qualified" (403) or "too_many_open".
     """
     # One claim at a time for each labeler: two tabs get the same task.
-    found = c.execute(select(member).where(member.c.id == member_id).with_for_update(key_share=True)).first()
-    _check_state(found.state if found else None, purpose)
+    _check_state(c.execute(_LOCK_MEMBER, {"member_id": member_id}).scalar(), purpose)
     held = _held(c, member_id)
     for row in held:
         if row.batch_id == batch_id or (batch_id is None and row.purpose == purpose):
@@ -134,28 +133,10 @@ def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assign
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(
-        select(
-            assignment,
-            task.c.batch_id,
-            batch.c.name,
-            batch.c.kind,
-            batch.c.purpose,
-            batch.c.config,
-            prompt.c.messages,
-            guideline.c.version,
-            guideline.c.flags,
-        )
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .join(prompt, prompt.c.id == task.c.prompt_id)
-        .join(guideline, guideline.c.id == assignment.c.guideline_id)
-        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
-    ).first()
+    row = c.execute(_OPEN, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
-    bodies = select(response.c.id, response.c.body).where(response.c.id.in_(row.shown))
-    texts = {found.id: found.body for found in c.execute(bodies)} if row.shown else {}
+    texts = {found.id: found.body for found in c.execute(_BODIES, {"ids": row.shown})} if row.shown else {}
     config = BatchConfig.model_validate(row.config)
     return Assignment(
         id=row.id,
@@ -173,8 +154,8 @@ def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assign
         lease_no=row.lease_no,
         lease_expires_at=row.lease_expires_at,
         idempotency_key=row.idempotency_key,
-        draft=_draft(c, assignment_id),
-        answer=_last_answer(c, assignment_id),
+        draft=None if row.draft_revision is None else Draft(row.draft_revision, row.payload, row.updated_at),
+        answer=load_answers(c, [row.last_sent])[row.last_sent] if row.last_sent else None,
         config=TaskRules(config.reason_required, config.ask_confidence, config.blur, config.lease_minutes),
     )
 
@@ -230,13 +211,7 @@ def release(c: Connection, member_id: str, assignment_id: str) -> None:
 def expire(c: Connection) -> int:
     """End the leases whose time is up; every claim does. Returns how many."""
     now = clock.now()
-    rows = c.execute(
-        select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
-        .where(assignment.c.state == "leased", assignment.c.lease_expires_at < now)
-        .limit(_SWEEP)
-        # Somebody who holds one of them is just submitting it.
-        .with_for_update(skip_locked=True)
-    ).all()
+    rows = c.execute(_OVERDUE, {"now": now}).all()
     if rows:
         c.execute(
             update(assignment)
@@ -255,20 +230,7 @@ def locked(c: Connection, member_id: str, assignment_id: str) -> Any:
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(
-        select(
-            assignment,
-            task.c.batch_id,
-            batch.c.kind,
-            batch.c.purpose,
-            batch.c.status.label("batch_status"),
-            batch.c.config,
-        )
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
-        .with_for_update(of=assignment, key_share=True)
-    ).first()
+    row = c.execute(_LOCKED, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
     return row
@@ -312,17 +274,7 @@ def _check_state(state: str | None, purpose: Purpose) -> None:
 
 
 def _held(c: Connection, member_id: str) -> Sequence[Any]:
-    return c.execute(
-        select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .where(
-            assignment.c.member_id == member_id,
-            assignment.c.state == "leased",
-            assignment.c.lease_expires_at >= clock.now(),
-        )
-        .order_by(assignment.c.leased_at)
-    ).all()
+    return c.execute(_HELD, {"member_id": member_id, "now": clock.now()}).all()
 
 
 def _take(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> Assignment:
@@ -337,22 +289,21 @@ def _lease(c: Connection, member_id: str, found: Batch, picked: Pick, secret: by
         c.execute(update(assignment).where(assignment.c.id == old.id).values(**new_lease(old)))
         return picked.assignment_id
     now = clock.now()
-    ids = c.execute(select(task_response.c.response_id).where(task_response.c.task_id == picked.task_id)).scalars()
+    ids = c.execute(_RESPONSES, {"task_id": picked.task_id}).scalars()
     assignment_id = new_id()
-    c.execute(
-        insert(assignment).values(
-            id=assignment_id,
-            task_id=picked.task_id,
-            member_id=member_id,
-            state="leased",
-            lease_no=1,
-            leased_at=now,
-            lease_expires_at=now + found.config.lease_minutes * clock.MINUTE,
-            shown=shown_order(secret, member_id, picked.task_id, list(ids)),
-            idempotency_key=new_id(),
-            guideline_id=found.guideline_id,
-        )
-    )
+    values: dict[str, Any] = {
+        "id": assignment_id,
+        "task_id": picked.task_id,
+        "member_id": member_id,
+        "state": "leased",
+        "lease_no": 1,
+        "leased_at": now,
+        "lease_expires_at": now + found.config.lease_minutes * clock.MINUTE,
+        "shown": shown_order(secret, member_id, picked.task_id, list(ids)),
+        "idempotency_key": new_id(),
+        "guideline_id": found.guideline_id,
+    }
+    c.execute(insert(assignment), values)
     return assignment_id
 
 
@@ -376,16 +327,71 @@ def _give_back(c: Connection, rows: Sequence[Any]) -> None:
     slots.give_back(c, [(row.task_id, row.end_reason == slots.SURPLUS) for row in rows])
 
 
-def _draft(c: Connection, assignment_id: str) -> Draft | None:
-    row = c.execute(select(draft).where(draft.c.assignment_id == assignment_id)).first()
-    return None if row is None else Draft(row.revision, row.payload, row.updated_at)
+# --- statements ------------------------------------------------------------------------------------------------------
+# Made once: building one takes SQLAlchemy longer than the database needs to answer it.
 
-
-def _last_answer(c: Connection, assignment_id: str) -> Answer | None:
-    last = c.execute(
-        select(submission.c.id)
-        .where(submission.c.assignment_id == assignment_id)
-        .order_by(submission.c.revision.desc())
-        .limit(1)
-    ).scalar()
-    return None if last is None else load_answers(c, [last])[last]
+_LOCK_MEMBER = select(member.c.state).where(member.c.id == bindparam("member_id")).with_for_update(key_share=True)
+_mine = (assignment.c.id == bindparam("assignment_id"), assignment.c.member_id == bindparam("member_id"))
+_LOCKED = (
+    select(
+        assignment,
+        task.c.batch_id,
+        batch.c.kind,
+        batch.c.purpose,
+        batch.c.status.label("batch_status"),
+        batch.c.config,
+    )
+    .join(task, task.c.id == assignment.c.task_id)
+    .join(batch, batch.c.id == task.c.batch_id)
+    .where(*_mine)
+    .with_for_update(of=assignment, key_share=True)
+)
+_HELD = (
+    select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
+    .join(task, task.c.id == assignment.c.task_id)
+    .join(batch, batch.c.id == task.c.batch_id)
+    .where(
+        assignment.c.member_id == bindparam("member_id"),
+        assignment.c.state == "leased",
+        assignment.c.lease_expires_at >= bindparam("now"),
+    )
+    .order_by(assignment.c.leased_at)
+)
+_OVERDUE = (
+    select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
+    .where(assignment.c.state == "leased", assignment.c.lease_expires_at < bindparam("now"))
+    .limit(_SWEEP)
+    # Somebody who holds one of them is just submitting it.
+    .with_for_update(skip_locked=True)
+)
+_RESPONSES = select(task_response.c.response_id).where(task_response.c.task_id == bindparam("task_id"))
+_BODIES = select(response.c.id, response.c.body).where(response.c.id.in_(bindparam("ids", expanding=True)))
+_last_sent = (
+    select(submission.c.id)
+    .where(submission.c.assignment_id == assignment.c.id)
+    .order_by(submission.c.revision.desc())
+    .limit(1)
+)
+_OPEN = (
+    select(
+        assignment,
+        task.c.batch_id,
+        batch.c.name,
+        batch.c.kind,
+        batch.c.purpose,
+        batch.c.config,
+        prompt.c.messages,
+        guideline.c.version,
+        guideline.c.flags,
+        draft.c.revision.label("draft_revision"),
+        draft.c.payload,
+        draft.c.updated_at,
+        _last_sent.scalar_subquery().label("last_sent"),
+    )
+    .join(task, task.c.id == assignment.c.task_id)
+    .join(batch, batch.c.id == task.c.batch_id)
+    .join(prompt, prompt.c.id == task.c.prompt_id)
+    .join(guideline, guideline.c.id == assignment.c.guideline_id)
+    .outerjoin(draft, draft.c.assignment_id == assignment.c.id)
+    .where(*_mine)
+)

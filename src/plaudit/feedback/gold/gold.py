@@ -13,6 +13,7 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.people import members
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import (
+    EVERYBODY,
     assignment,
     batch,
     gold_key,
@@ -25,7 +26,6 @@ from plaudit.feedback.tasks.answers import Answer, RankingAnswer, load_answers
 from plaudit.feedback.tasks.batches import get_batch
 from plaudit.feedback.tasks.effective import is_effective
 from plaudit.feedback.tasks.expected import Check, Expected, checks, score
-from plaudit.feedback.tasks.tasks import EVERYBODY
 
 PASS = 0.8  # score at which one gold question counts as answered well
 DOUBTFUL_SHARE, DOUBTFUL_ANSWERS = 0.4, 5

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback.content import content
@@ -346,20 +346,21 @@ _LOCKED = (
     .where(*_mine)
     .with_for_update(of=assignment, key_share=True)
 )
+_LEASED = literal_column("'leased'")  # with a bound value PostgreSQL plans for as many as those that are submitted
 _HELD = (
     select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
     .join(task, task.c.id == assignment.c.task_id)
     .join(batch, batch.c.id == task.c.batch_id)
     .where(
         assignment.c.member_id == bindparam("member_id"),
-        assignment.c.state == "leased",
+        assignment.c.state == _LEASED,
         assignment.c.lease_expires_at >= bindparam("now"),
     )
     .order_by(assignment.c.leased_at)
 )
 _OVERDUE = (
     select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
-    .where(assignment.c.state == "leased", assignment.c.lease_expires_at < bindparam("now"))
+    .where(assignment.c.state == _LEASED, assignment.c.lease_expires_at < bindparam("now"))
     .limit(_SWEEP)
     # Somebody who holds one of them is just submitting it.
     .with_for_update(skip_locked=True)

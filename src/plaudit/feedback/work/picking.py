@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
     TextClause,
@@ -22,20 +21,22 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal_column,
     not_,
     or_,
     select,
 )
 from sqlalchemy import text as sql_text
 
-from plaudit.feedback.store.tables import assignment, draft, gold_key, origin, response, task, task_response
+from plaudit.feedback.store.tables import EVERYBODY, assignment, draft, gold_key, origin, response, task, task_response
 from plaudit.feedback.tasks.batches import Batch, BatchConfig
 
 # Word for word the conditions of the indexes ix_task_begun and ix_task_fresh: bound values would hide them from SQLite.
-_BEGUN = sql_text("task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap")
+_BEGUN = sql_text(
+    f"task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap AND task.overlap < {EVERYBODY}"
+)
 _FREE = sql_text("task.status = 'open' AND task.slots_taken < task.overlap")
-_FRESH = sql_text("task.status = 'open' AND task.slots_taken = 0")
-_FIRST = 100
+_FRESH = sql_text(f"task.status = 'open' AND task.slots_taken = 0 AND task.overlap < {EVERYBODY}")
 
 
 class Pick(NamedTuple):
@@ -112,11 +113,9 @@ def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | 
 
 def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause, *, wait: bool = False) -> Pick | None:
     """The task of highest priority that fulfils the condition and was never this labeler's."""
-    wanted = {"batch_id": batch.id, "member_id": member_id}
-    for query in _new_queries(condition, work=batch.purpose == "work", wait=wait):
-        if found := c.execute(query, wanted).first():
-            return Pick(found.id)
-    return None
+    query = _new_query(condition, work=batch.purpose == "work", wait=wait)
+    found = c.execute(query, {"batch_id": batch.id, "member_id": member_id}).first()
+    return Pick(found.id) if found else None
 
 
 def _again(c: Connection, member_id: str, batch: Batch, *, drafted: bool) -> Pick | None:
@@ -129,7 +128,7 @@ def _again(c: Connection, member_id: str, batch: Batch, *, drafted: bool) -> Pic
 # --- statements, each made once (see `assignment`) --------------------------------------------------------------------
 
 _BATCH, _MEMBER = task.c.batch_id == bindparam("batch_id"), assignment.c.member_id == bindparam("member_id")
-_MINE = exists().where(assignment.c.task_id == task.c.id, _MEMBER)
+_MINE = select(assignment.c.id).where(assignment.c.task_id == task.c.id, _MEMBER)
 # Whether one of the responses was written by this labeler, who would judge it kindly.
 _OWN_WORDS = (
     select(task_response.c.task_id)
@@ -140,7 +139,6 @@ _OWN_WORDS = (
         origin.c.kind == "person",
         origin.c.info["member_id"].as_string() == bindparam("member_id"),
     )
-    .exists()
 )
 
 
@@ -149,31 +147,32 @@ def _first(query: Select[Any], *, wait: bool) -> Select[Any]:
     return query.limit(1).with_for_update(of=task, key_share=True, skip_locked=not wait)
 
 
+# In words: with a bound value PostgreSQL takes them for as many as those that are submitted.
+_SKIPPED, _LET_GO = literal_column("'skipped'"), (literal_column("'expired'"), literal_column("'released'"))
 _TASKS_SO_FAR = select(func.count()).where(_MEMBER)
 _GOLD = (
     select(task.c.id)
     .join(gold_key, gold_key.c.task_id == task.c.id)
-    .where(_BATCH, _FREE, gold_key.c.retired_at.is_(None), not_(_MINE))
+    .where(_BATCH, _FREE, gold_key.c.retired_at.is_(None), not_(_MINE.exists()))
 )
 _THIS = _first(select(task.c.id).where(task.c.id == bindparam("task_id"), _FREE), wait=False)
 
 
 @cache
-def _new_queries(condition: TextClause, *, work: bool, wait: bool) -> tuple[Select[Any], ...]:
-    rightful: list[ColumnElement[bool] | TextClause] = [_BATCH, condition, not_(_MINE), not_(_OWN_WORDS)]
-    if work:
-        rightful.append(not_(exists().where(gold_key.c.task_id == task.c.id)))
-    query = select(task.c.id).where(*rightful).order_by(task.c.priority.desc())
-    # PostgreSQL would check every task of the batch and then sort. The first few nearly always hold one.
-    first = select(task.c.id).where(_BATCH, condition).order_by(task.c.priority.desc()).limit(_FIRST).correlate(None)
-    return _first(query.where(task.c.id.in_(first)), wait=wait), _first(query, wait=wait)
+def _new_query(condition: TextClause, *, work: bool, wait: bool) -> Select[Any]:
+    gold = select(gold_key.c.task_id).where(gold_key.c.task_id == task.c.id)
+    unwanted = (_MINE, _OWN_WORDS, gold) if work else (_MINE, _OWN_WORDS)
+    # Both databases are to walk along the index in the order of priority, and to stop at the first task that fits. With
+    # OFFSET, PostgreSQL asks for each task in turn; else it joins, in an order and size that it guesses, often wrongly.
+    each = [not_(one.offset(literal_column("0")).exists()) for one in unwanted]
+    return _first(select(task.c.id).where(_BATCH, condition, *each).order_by(task.c.priority.desc()), wait=wait)
 
 
 @cache
 def _again_query(*, drafted: bool, skipped: bool) -> Select[Any]:
     drafts = exists().where(draft.c.assignment_id == assignment.c.id)
-    returning = assignment.c.state == "skipped" if skipped else false()
-    let_go = assignment.c.state.in_(("expired", "released"))
+    returning = assignment.c.state == _SKIPPED if skipped else false()
+    let_go = assignment.c.state.in_(_LET_GO)
     return (
         select(task.c.id, assignment.c.id.label("assignment_id"))
         .join(assignment, assignment.c.task_id == task.c.id)

@@ -5,7 +5,8 @@ goes up each time the same labeler gets the same task again, so that a page left
 new one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -116,16 +117,17 @@ def claim(
         )
     batches = running_batches(c, purpose, batch_id)
     swept = expire(c)
-    for one in batches:
-        if picked := pick(c, member_id, one, secret):
-            return _take(c, member_id, one, picked, secret)
-    # Tasks that others are being given were passed over. This transaction may wait for them only if it holds none
-    # itself, those it has swept: it could wait in a circle. On SQLite there is nobody to wait for.
-    if not swept and c.dialect.name == "postgresql":
-        for one in batches:
-            if picked := pick_waiting(c, member_id, one):
-                return _take(c, member_id, one, picked, secret)
-    return None
+    # Tasks that others are being given are passed over at first. This transaction may wait for them only while it holds
+    # none itself: it could wait in a circle. It holds those it has swept, and those that it locked to find that they no
+    # longer fit; the savepoint lets go of these. On SQLite there is nobody to wait for.
+    waits = not swept and c.dialect.name == "postgresql"
+    with c.begin_nested() if waits else nullcontext() as trial:
+        found = _first(batches, lambda one: pick(c, member_id, one, secret))
+        if found is None and trial is not None:
+            trial.rollback()
+    if found is None and waits:
+        found = _first(batches, lambda one: pick_waiting(c, member_id, one))
+    return _take(c, member_id, *found, secret) if found else None
 
 
 def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assignment:
@@ -275,6 +277,13 @@ def _check_state(state: str | None, purpose: Purpose) -> None:
 
 def _held(c: Connection, member_id: str) -> Sequence[Any]:
     return c.execute(_HELD, {"member_id": member_id, "now": clock.now()}).all()
+
+
+def _first(batches: Sequence[Batch], picked: Callable[[Batch], Pick | None]) -> tuple[Batch, Pick] | None:
+    for one in batches:
+        if chosen := picked(one):
+            return one, chosen
+    return None
 
 
 def _take(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> Assignment:

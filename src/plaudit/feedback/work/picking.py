@@ -37,6 +37,7 @@ _BEGUN = sql_text(
 )
 _FREE = sql_text("task.status = 'open' AND task.slots_taken < task.overlap")
 _FRESH = sql_text(f"task.status = 'open' AND task.slots_taken = 0 AND task.overlap < {EVERYBODY}")
+_OFFERED = sql_text(f"({_BEGUN.text} OR {_FRESH.text})")
 
 
 class Pick(NamedTuple):
@@ -60,13 +61,18 @@ def pick(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | N
 
 
 def pick_waiting(c: Connection, member_id: str, batch: Batch) -> Pick | None:
-    """A task of the batch, after waiting for those that are being given out at this moment.
+    """A task of the batch, after waiting for those that are being given out at this moment. Hold no task before.
 
-    Fresh tasks first: while one waits for them they become begun ones, which the second query then sees.
+    It waits for one after the other, and for none while it holds another.
     """
-    if batch.purpose != "work":
-        return _new(c, member_id, batch, _FREE, wait=True)
-    return _new(c, member_id, batch, _FRESH, wait=True) or _new(c, member_id, batch, _BEGUN, wait=True)
+    condition, work = (_OFFERED, True) if batch.purpose == "work" else (_FREE, False)
+    wanted = {"batch_id": batch.id, "member_id": member_id}
+    for task_id in c.execute(_new_query(condition, work=work), wanted).scalars().all():
+        with c.begin_nested() as trial:
+            if c.execute(_THIS_WAITING, {"task_id": task_id}).first():
+                return Pick(task_id)
+            trial.rollback()  # lets go of a task that is full by now
+    return None
 
 
 def gold_due(secret: bytes, member_id: str, number: int, config: BatchConfig) -> bool:
@@ -111,9 +117,9 @@ def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | 
     return None
 
 
-def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause, *, wait: bool = False) -> Pick | None:
+def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause) -> Pick | None:
     """The task of highest priority that fulfils the condition and was never this labeler's."""
-    query = _new_query(condition, work=batch.purpose == "work", wait=wait)
+    query = _first_of(_new_query(condition, work=batch.purpose == "work"))
     found = c.execute(query, {"batch_id": batch.id, "member_id": member_id}).first()
     return Pick(found.id) if found else None
 
@@ -142,9 +148,10 @@ _OWN_WORDS = (
 )
 
 
-def _first(query: Select[Any], *, wait: bool) -> Select[Any]:
+@cache
+def _first_of(query: Select[Any]) -> Select[Any]:
     # "No key update" is enough, and lets others add rows that refer to the task.
-    return query.limit(1).with_for_update(of=task, key_share=True, skip_locked=not wait)
+    return query.limit(1).with_for_update(of=task, key_share=True, skip_locked=True)
 
 
 # In words: with a bound value PostgreSQL takes them for as many as those that are submitted.
@@ -155,17 +162,18 @@ _GOLD = (
     .join(gold_key, gold_key.c.task_id == task.c.id)
     .where(_BATCH, _FREE, gold_key.c.retired_at.is_(None), not_(_MINE.exists()))
 )
-_THIS = _first(select(task.c.id).where(task.c.id == bindparam("task_id"), _FREE), wait=False)
+_one = select(task.c.id).where(task.c.id == bindparam("task_id"), _FREE)
+_THIS, _THIS_WAITING = _first_of(_one), _one.with_for_update(key_share=True)
 
 
 @cache
-def _new_query(condition: TextClause, *, work: bool, wait: bool) -> Select[Any]:
+def _new_query(condition: TextClause, *, work: bool) -> Select[Any]:
     gold = select(gold_key.c.task_id).where(gold_key.c.task_id == task.c.id)
     unwanted = (_MINE, _OWN_WORDS, gold) if work else (_MINE, _OWN_WORDS)
     # Both databases are to walk along the index in the order of priority, and to stop at the first task that fits. With
     # OFFSET, PostgreSQL asks for each task in turn; else it joins, in an order and size that it guesses, often wrongly.
     each = [not_(one.offset(literal_column("0")).exists()) for one in unwanted]
-    return _first(select(task.c.id).where(_BATCH, condition, *each).order_by(task.c.priority.desc()), wait=wait)
+    return select(task.c.id).where(_BATCH, condition, *each).order_by(task.c.priority.desc())
 
 
 @cache

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, String, bindparam, insert, literal_column, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback.content import content
@@ -355,7 +355,9 @@ _LOCKED = (
     .where(*_mine)
     .with_for_update(of=assignment, key_share=True)
 )
-_LEASED = literal_column("'leased'")  # with a bound value PostgreSQL plans for as many as those that are submitted
+_LEASED = literal_column(
+    "'leased'", String
+)  # with a bound value PostgreSQL plans for as many as those that are submitted
 _HELD = (
     select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
     .join(task, task.c.id == assignment.c.task_id)

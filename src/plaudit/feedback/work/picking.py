@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Connection,
     Select,
+    String,
     TextClause,
     and_,
     bindparam,
@@ -155,7 +156,8 @@ def _first_of(query: Select[Any]) -> Select[Any]:
 
 
 # In words: with a bound value PostgreSQL takes them for as many as those that are submitted.
-_SKIPPED, _LET_GO = literal_column("'skipped'"), (literal_column("'expired'"), literal_column("'released'"))
+_SKIPPED = literal_column("'skipped'", String)
+_LET_GO = (literal_column("'expired'", String), literal_column("'released'", String))
 _TASKS_SO_FAR = select(func.count()).where(_MEMBER)
 _GOLD = (
     select(task.c.id)
@@ -177,7 +179,7 @@ def _new_query(condition: TextClause, *, work: bool) -> Select[Any]:
 
 
 @cache
-def _again_query(*, drafted: bool, skipped: bool) -> Select[Any]:
+def _again_query(*, drafted: bool, skipped: bool) -> Select[Any, Any]:
     drafts = exists().where(draft.c.assignment_id == assignment.c.id)
     returning = assignment.c.state == _SKIPPED if skipped else false()
     let_go = assignment.c.state.in_(_LET_GO)

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Connection, String, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from plaudit.core.records import Prompt
 from plaudit.feedback.content import content
@@ -18,26 +18,18 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import (
     assignment,
-    batch,
-    draft,
-    guideline,
-    member,
     new_id,
-    prompt,
-    response,
-    submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, load_answers
 from plaudit.feedback.tasks.batches import Batch, BatchConfig, Purpose, running_batches
 from plaudit.feedback.tasks.guidelines import Flag
+from plaudit.feedback.work import assignment_queries as queries
 from plaudit.feedback.work.picking import Pick, pick, pick_waiting, shown_order
 
 LONGEST_LEASE = 8 * clock.HOUR  # a page that is left open overnight does not keep a task for ever
 MAX_LEASES = 3  # of one person, in different batches
-_SWEEP = 1_000
 
 SkipReason = Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
 SKIP_REASONS: tuple[SkipReason, ...] = get_args(SkipReason)
@@ -105,7 +97,7 @@ def claim(
     Raises FeedbackError "not_found", "paused", "not_qualified" (403) or "too_many_open".
     """
     # One claim at a time for each labeler: two tabs get the same task.
-    _check_state(c.execute(_LOCK_MEMBER, {"member_id": member_id}).scalar(), purpose)
+    _check_state(c.execute(queries.LOCK_MEMBER, {"member_id": member_id}).scalar(), purpose)
     held = _held(c, member_id)
     for row in held:
         if row.batch_id == batch_id or (batch_id is None and row.purpose == purpose):
@@ -135,10 +127,10 @@ def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assign
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(_OPEN, {"assignment_id": assignment_id, "member_id": member_id}).first()
+    row = c.execute(queries.OPEN, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
-    texts = {found.id: found.body for found in c.execute(_BODIES, {"ids": row.shown})} if row.shown else {}
+    texts = {found.id: found.body for found in c.execute(queries.BODIES, {"ids": row.shown})} if row.shown else {}
     config = BatchConfig.model_validate(row.config)
     return Assignment(
         id=row.id,
@@ -213,7 +205,7 @@ def release(c: Connection, member_id: str, assignment_id: str) -> None:
 def expire(c: Connection) -> int:
     """End the leases whose time is up; every claim does. Returns how many."""
     now = clock.now()
-    rows = c.execute(_OVERDUE, {"now": now}).all()
+    rows = c.execute(queries.OVERDUE, {"now": now}).all()
     if rows:
         c.execute(
             update(assignment)
@@ -232,7 +224,7 @@ def locked(c: Connection, member_id: str, assignment_id: str) -> Any:
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(_LOCKED, {"assignment_id": assignment_id, "member_id": member_id}).first()
+    row = c.execute(queries.LOCKED, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
     return row
@@ -276,7 +268,7 @@ def _check_state(state: str | None, purpose: Purpose) -> None:
 
 
 def _held(c: Connection, member_id: str) -> Sequence[Any]:
-    return c.execute(_HELD, {"member_id": member_id, "now": clock.now()}).all()
+    return c.execute(queries.HELD, {"member_id": member_id, "now": clock.now()}).all()
 
 
 def _first(batches: Sequence[Batch], picked: Callable[[Batch], Pick | None]) -> tuple[Batch, Pick] | None:
@@ -298,7 +290,7 @@ def _lease(c: Connection, member_id: str, found: Batch, picked: Pick, secret: by
         c.execute(update(assignment).where(assignment.c.id == old.id).values(**new_lease(old)))
         return picked.assignment_id
     now = clock.now()
-    ids = c.execute(_RESPONSES, {"task_id": picked.task_id}).scalars()
+    ids = c.execute(queries.RESPONSES, {"task_id": picked.task_id}).scalars()
     assignment_id = new_id()
     values: dict[str, Any] = {
         "id": assignment_id,
@@ -334,76 +326,3 @@ def _end(c: Connection, row: Any, state: str, reason: str | None) -> None:
 
 def _give_back(c: Connection, rows: Sequence[Any]) -> None:
     slots.give_back(c, [(row.task_id, row.end_reason == slots.SURPLUS) for row in rows])
-
-
-# --- statements ------------------------------------------------------------------------------------------------------
-# Made once: building one takes SQLAlchemy longer than the database needs to answer it.
-
-_LOCK_MEMBER = select(member.c.state).where(member.c.id == bindparam("member_id")).with_for_update(key_share=True)
-_mine = (assignment.c.id == bindparam("assignment_id"), assignment.c.member_id == bindparam("member_id"))
-_LOCKED = (
-    select(
-        assignment,
-        task.c.batch_id,
-        batch.c.kind,
-        batch.c.purpose,
-        batch.c.status.label("batch_status"),
-        batch.c.config,
-    )
-    .join(task, task.c.id == assignment.c.task_id)
-    .join(batch, batch.c.id == task.c.batch_id)
-    .where(*_mine)
-    .with_for_update(of=assignment, key_share=True)
-)
-_LEASED = literal_column(
-    "'leased'", String
-)  # with a bound value PostgreSQL plans for as many as those that are submitted
-_HELD = (
-    select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
-    .join(task, task.c.id == assignment.c.task_id)
-    .join(batch, batch.c.id == task.c.batch_id)
-    .where(
-        assignment.c.member_id == bindparam("member_id"),
-        assignment.c.state == _LEASED,
-        assignment.c.lease_expires_at >= bindparam("now"),
-    )
-    .order_by(assignment.c.leased_at)
-)
-_OVERDUE = (
-    select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
-    .where(assignment.c.state == _LEASED, assignment.c.lease_expires_at < bindparam("now"))
-    .limit(_SWEEP)
-    # Somebody who holds one of them is just submitting it.
-    .with_for_update(skip_locked=True)
-)
-_RESPONSES = select(task_response.c.response_id).where(task_response.c.task_id == bindparam("task_id"))
-_BODIES = select(response.c.id, response.c.body).where(response.c.id.in_(bindparam("ids", expanding=True)))
-_last_sent = (
-    select(submission.c.id)
-    .where(submission.c.assignment_id == assignment.c.id)
-    .order_by(submission.c.revision.desc())
-    .limit(1)
-)
-_OPEN = (
-    select(
-        assignment,
-        task.c.batch_id,
-        batch.c.name,
-        batch.c.kind,
-        batch.c.purpose,
-        batch.c.config,
-        prompt.c.messages,
-        guideline.c.version,
-        guideline.c.flags,
-        draft.c.revision.label("draft_revision"),
-        draft.c.payload,
-        draft.c.updated_at,
-        _last_sent.scalar_subquery().label("last_sent"),
-    )
-    .join(task, task.c.id == assignment.c.task_id)
-    .join(batch, batch.c.id == task.c.batch_id)
-    .join(prompt, prompt.c.id == task.c.prompt_id)
-    .join(guideline, guideline.c.id == assignment.c.guideline_id)
-    .outerjoin(draft, draft.c.assignment_id == assignment.c.id)
-    .where(*_mine)
-)

@@ -132,7 +132,7 @@ def _again(c: Connection, member_id: str, batch: Batch, *, drafted: bool) -> Pic
     return Pick(found.id, found.assignment_id) if found else None
 
 
-# --- statements, each made once (see `assignment`) --------------------------------------------------------------------
+# --- statements, each made once (see `assignment_queries`) ------------------------------------------------------------
 
 _BATCH, _MEMBER = task.c.batch_id == bindparam("batch_id"), assignment.c.member_id == bindparam("member_id")
 _MINE = select(assignment.c.id).where(assignment.c.task_id == task.c.id, _MEMBER)

@@ -6,7 +6,7 @@
 Each labeler is a thread that claims, thinks, submits, and thinks again; thinking times are exponential with a mean of
 `--think` seconds. People need far longer for a ranking of four answers, so the default is a harder load than a team of
 that size; `--think 0` shows how much one server does at most. Services are called directly; `labeling_http.py` does
-the same over HTTP.
+the same over HTTP. The first seconds are not counted (`--warmup`): statements are compiled and connections opened then.
 
 Prints one JSON line. Times are wall-clock, from asking for a connection to the end of the commit; `p99` comes with the
 95 % interval of that quantile (order statistics). Run it on an idle machine.
@@ -20,8 +20,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Table, insert
 
@@ -46,9 +48,13 @@ RESPONSES, OVERLAP, GOLD, PROMPTS_STORED = 4, 3, 50, 1_000
 WORDS = "the model answers this question in about as many words as people usually read in one go " * 8
 
 
-class Timing(NamedTuple):
-    claims: list[float]
-    submits: list[float]
+@dataclass
+class Timing:
+    """Seconds of each judgment that was begun after the warm-up, and how many there were with it."""
+
+    claims: list[float] = field(default_factory=list[float])
+    submits: list[float] = field(default_factory=list[float])
+    judgments: int = 0
 
 
 def main() -> None:
@@ -57,11 +63,11 @@ def main() -> None:
         database = Database(options.database or f"sqlite:///{Path(folder) / 'plaudit.db'}")
         upgrade(database)
         people = fill(database, options)
-        timing, seconds = measure(database, people, options)
+        timing = measure(database, people, options)
         with database.read() as c:
             faults = invariants(c) if options.verify else []
         database.close()
-    print(json.dumps(figures(options, database, timing, seconds) | {"faults": faults}), flush=True)
+    print(json.dumps(figures(options, database, timing) | {"faults": faults}), flush=True)
 
 
 def fill(database: Database, options: argparse.Namespace) -> list[str]:
@@ -98,87 +104,74 @@ def open_tasks(prompts: Sequence[str], shown: dict[str, tuple[str, ...]]) -> Ite
 def store(c: Connection, people: Sequence[str], shown: dict[str, tuple[str, ...]], judgments: int) -> None:
     """Judgments of the past, straight into the tables."""
     batch_id = create_batch(c, "Stored", "ranking", "work", BatchConfig(overlap=OVERLAP), by=None)
-    names, now, generator = list(shown), clock.now(), random.Random(derive(0, "stored"))
-    guideline = guidelines.current(c).id
-    rows: dict[Table, list[dict[str, Any]]] = {}
-    for number in range(judgments // OVERLAP):
-        prompt, task = names[number % len(names)], tables.new_id()
-        add(
-            rows,
-            tables.task,
-            id=task,
-            batch_id=batch_id,
-            prompt_id=prompt,
-            status="complete",
-            overlap=OVERLAP,
-            slots_taken=OVERLAP,
-            submitted=OVERLAP,
-            selection={},
-            content_key=f"{number:064x}",
-            agreement=1.0,
-            created_at=now,
-        )
-        for slot, response in enumerate(shown[prompt]):
-            add(rows, tables.task_response, task_id=task, response_id=response, prompt_id=prompt, slot=slot)
-        for person in generator.sample(people, OVERLAP):
-            held, sent, key = tables.new_id(), tables.new_id(), tables.new_id()
-            common = {"guideline_id": guideline, "idempotency_key": key}
-            times = {"leased_at": now, "lease_expires_at": now, "ended_at": now}
-            add(
-                rows,
-                tables.assignment,
-                id=held,
-                task_id=task,
-                member_id=person,
-                state="submitted",
-                shown=list(shown[prompt]),
-                **times,
-                **common,
-            )
-            add(
-                rows,
-                tables.submission,
-                id=sent,
-                assignment_id=held,
-                revision=1,
-                request_sha256="0" * 64,
-                outcome="answered",
-                active_ms=20_000,
-                created_at=now,
-                **common,
-            )
-            for tier, response in enumerate(shown[prompt], start=1):
-                add(rows, tables.ranking_entry, submission_id=sent, response_id=response, tier=tier)
-        if number % 2_000 == 1_999:
-            flush(c, rows)
-    flush(c, rows)
+    past = _past(c, batch_id, people, shown, judgments // OVERLAP)
+    for chunk in iter(lambda: list(islice(past, 2_000)), []):
+        rows: dict[Table, list[dict[str, Any]]] = {}
+        for table, row in chain.from_iterable(chunk):
+            rows.setdefault(table, []).append(row)
+        for table in (one for one in tables.metadata.sorted_tables if one in rows):  # before those that refer to them
+            insert_many(c, table, rows[table])
     set_status(c, batch_id, "closed", by=None)
 
 
-def add(rows: dict[Table, list[dict[str, Any]]], table: Table, **values: Any) -> None:
-    rows.setdefault(table, []).append(values)
+def _past(
+    c: Connection, batch_id: str, people: Sequence[str], shown: dict[str, tuple[str, ...]], tasks: int
+) -> Iterator[list[tuple[Table, dict[str, Any]]]]:
+    """The rows of each complete task with its judgments."""
+    names, now, generator = list(shown), clock.now(), random.Random(derive(0, "stored"))
+    guideline = guidelines.current(c).id
+    for number in range(tasks):
+        prompt, task = names[number % len(names)], tables.new_id()
+        full = {"overlap": OVERLAP, "slots_taken": OVERLAP, "submitted": OVERLAP, "priority": 0.0, "agreement": 1.0}
+        about = {"id": task, "batch_id": batch_id, "prompt_id": prompt, "status": "complete", "selection": {}}
+        rows = [(tables.task, {**about, **full, "content_key": f"{number:064x}", "created_at": now})]
+        for slot, response in enumerate(shown[prompt]):
+            ids = {"task_id": task, "response_id": response, "prompt_id": prompt}
+            rows.append((tables.task_response, {**ids, "slot": slot}))
+        for person in generator.sample(people, OVERLAP):
+            held, sent = tables.new_id(), tables.new_id()
+            common = {"guideline_id": guideline, "idempotency_key": tables.new_id()}
+            lease = {"lease_no": 1, "leased_at": now, "lease_expires_at": now, "ended_at": now}
+            about = {"id": held, "task_id": task, "member_id": person, "state": "submitted"}
+            rows.append((tables.assignment, {**about, **lease, **common, "shown": list(shown[prompt])}))
+            about = {"id": sent, "assignment_id": held, "revision": 1, "request_sha256": "0" * 64}
+            given = {"outcome": "answered", "active_ms": 20_000, "created_at": now}
+            rows.append((tables.submission, {**about, **given, **common}))
+            for tier, response in enumerate(shown[prompt], start=1):
+                entry = {"submission_id": sent, "response_id": response, "tier": tier}
+                rows.append((tables.ranking_entry, entry))
+        yield rows
 
 
-def flush(c: Connection, rows: dict[Table, list[dict[str, Any]]]) -> None:
-    for table in tables.metadata.sorted_tables:  # rows before those that refer to them
-        if table in rows:
-            c.execute(insert(table), rows.pop(table))
+def insert_many(c: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of one set of columns, all constraints checked; on PostgreSQL by COPY, far quicker than INSERT."""
+    if c.dialect.name == "sqlite":
+        c.execute(insert(table), rows)
+        return
+    columns = ", ".join(f'"{name}"' for name in rows[0])
+    with (
+        c.connection.cursor() as cursor,
+        cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy,
+    ):
+        for row in rows:
+            copy.write_row([json.dumps(v) if isinstance(v, (dict, list)) else v for v in row.values()])
 
 
-def measure(database: Database, people: Sequence[str], options: argparse.Namespace) -> tuple[Timing, float]:
-    timing, lock, failures = Timing([], []), threading.Lock(), []
+def measure(database: Database, people: Sequence[str], options: argparse.Namespace) -> Timing:
+    timing, lock, failures = Timing(), threading.Lock(), []
     start = time.perf_counter()
-    end = start + options.seconds
+    counted = start + options.warmup
+    end = counted + options.seconds
 
     def work(person: str, number: int) -> None:
         generator = random.Random(derive(0, "labeler", number))
         try:
             time.sleep(generator.uniform(0, options.think))
             while time.perf_counter() < end:
-                began = time.perf_counter()
+                asked = time.perf_counter()
                 with database.write() as c:
                     found = claim(c, person, secret=SECRET)
-                claimed = time.perf_counter() - began
+                claimed = time.perf_counter() - asked
                 if found is None:
                     return
                 time.sleep(generator.expovariate(1 / options.think) if options.think else 0)
@@ -186,9 +179,12 @@ def measure(database: Database, people: Sequence[str], options: argparse.Namespa
                 began = time.perf_counter()
                 with database.write() as c:
                     send(c, person, found, answer)
+                submitted = time.perf_counter() - began
                 with lock:
-                    timing.claims.append(claimed)
-                    timing.submits.append(time.perf_counter() - began)
+                    timing.judgments += 1
+                    if asked >= counted:
+                        timing.claims.append(claimed)
+                        timing.submits.append(submitted)
                 time.sleep(generator.expovariate(1 / options.think) if options.think else 0)
         except Exception as error:
             failures.append(error)
@@ -200,7 +196,7 @@ def measure(database: Database, people: Sequence[str], options: argparse.Namespa
     for thread in threads:
         thread.join()
     assert not failures, failures
-    return timing, time.perf_counter() - start
+    return timing
 
 
 def ranking(found: Assignment, generator: random.Random) -> RankingAnswer:
@@ -212,14 +208,14 @@ def send(c: Connection, person: str, found: Assignment, answer: RankingAnswer) -
     submit(c, person, found.id, answer, idempotency_key=key, lease_no=lease, active_ms=1_000)
 
 
-def figures(options: argparse.Namespace, database: Database, timing: Timing, seconds: float) -> dict[str, Any]:
+def figures(options: argparse.Namespace, database: Database, timing: Timing) -> dict[str, Any]:
     return {
         "database": database.url.get_backend_name(),
         "labelers": options.labelers,
         "think_s": options.think,
         "stored_judgments": options.stored,
         "open_tasks": options.open,
-        "judgments_per_s": round(len(timing.submits) / seconds, 1),
+        "judgments_per_s": round(len(timing.submits) / options.seconds, 1),
         "claim_ms": quantiles(timing.claims),
         "submit_ms": quantiles(timing.submits),
     }
@@ -243,6 +239,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--stored", type=int, default=0, help="judgments that are there already")
     parser.add_argument("--open", type=int, default=2_000, help="tasks to be given out")
     parser.add_argument("--think", type=float, default=2.0, help="mean seconds between requests of a labeler")
+    parser.add_argument("--warmup", type=float, default=10.0, help="seconds of work before that are not counted")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure")
     parser.add_argument("--verify", action="store_true", help="check the invariants afterwards")
     return parser

@@ -9,7 +9,8 @@ People take half a minute and more for a ranking of four answers. `--think 0` sh
 
 Prints one JSON line. Times are wall-clock, from connecting to the last byte of the reply; `p99` comes with the
 95 % interval of that quantile. `server_cpu_ms` is the processor time of the server per request, claims and submits
-together and without that of PostgreSQL: it says what the machine can do at most, also when others are working on it.
+together and warm-up included, without that of PostgreSQL: it says what the machine can do at most, also when others
+are working on it.
 """
 
 import argparse
@@ -28,31 +29,46 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import func, select
+
 from labeling import RESPONSES, Timing, arguments, figures, fill
 from plaudit.core.seeding import derive
 from plaudit.feedback.people.accounts import create_token
-from plaudit.feedback.project import create_project
+from plaudit.feedback.project import FILE as PROJECT_FILE
+from plaudit.feedback.project import Project, create_project, open_project
+from plaudit.feedback.store.tables import member, submission
 from plaudit.feedback.upkeep.invariants import invariants
 
 
 def main() -> None:
-    options = arguments("Milliseconds of a claim and of a submit over HTTP.").parse_args()
+    parser = arguments("Milliseconds of a claim and of a submit over HTTP.")
+    parser.add_argument("--project", type=Path, help="folder to fill and to keep, or one kept before")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "project"
-        project = create_project(folder, "Benchmark", options.database).project
-        people = fill(project.database, options)
+        folder = options.project or Path(parent) / "project"
+        project = filled(folder, options)
         with project.database.write() as c:
-            tokens = [create_token(c, person, "benchmark", ["work"]) for person in people]
+            people = c.execute(select(member.c.id).where(member.c.kind == "simulated").order_by(member.c.id)).scalars()
+            tokens = [create_token(c, person, "benchmark", ["work"]) for person in people.fetchmany(options.labelers)]
+            stored = c.execute(select(func.count()).select_from(submission)).scalar_one()
         with served(folder) as (process, address):
             before = processor_seconds(process.pid)
-            timing, seconds = measure(address, tokens, options)
+            timing = measure(address, tokens, options)
             spent = processor_seconds(process.pid) - before
         with project.database.read() as c:
             faults = invariants(c) if options.verify else []
         project.close()
-    requests = len(timing.claims) + len(timing.submits)
-    found = {"over": "http", **figures(options, project.database, timing, seconds)}
-    print(json.dumps(found | {"server_cpu_ms": round(1000 * spent / requests, 2), "faults": faults}), flush=True)
+    found = {"over": "http", **figures(options, project.database, timing), "stored_judgments": stored}
+    print(json.dumps(found | {"server_cpu_ms": round(500 * spent / timing.judgments, 2), "faults": faults}), flush=True)
+
+
+def filled(folder: Path, options: argparse.Namespace) -> Project:
+    """The project of an earlier run, or a new one."""
+    if (folder / PROJECT_FILE).exists():
+        return open_project(folder)
+    project = create_project(folder, "Benchmark", options.database).project
+    fill(project.database, options)
+    return project
 
 
 @contextlib.contextmanager
@@ -77,10 +93,11 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100  # user and system, in ticks of 10 ms
 
 
-def measure(address: str, tokens: list[str], options: argparse.Namespace) -> tuple[Timing, float]:
-    timing, lock, failures = Timing([], []), threading.Lock(), []
+def measure(address: str, tokens: list[str], options: argparse.Namespace) -> Timing:
+    timing, lock, failures = Timing(), threading.Lock(), []
     start = time.perf_counter()
-    end = start + options.seconds
+    counted = start + options.warmup
+    end = counted + options.seconds
 
     def work(token: str, number: int) -> None:
         generator = random.Random(derive(0, "labeler", number))
@@ -88,6 +105,7 @@ def measure(address: str, tokens: list[str], options: argparse.Namespace) -> tup
         try:
             time.sleep(generator.uniform(0, 2 * options.think))
             while time.perf_counter() < end:
+                asked = time.perf_counter()
                 found, claimed = post(connection, token, "claims", {})
                 if found is None:
                     return
@@ -97,8 +115,10 @@ def measure(address: str, tokens: list[str], options: argparse.Namespace) -> tup
                 key = {"Idempotency-Key": found["idempotency_key"]}
                 _, submitted = post(connection, token, f"assignments/{found['id']}/submit", sent, key)
                 with lock:
-                    timing.claims.append(claimed)
-                    timing.submits.append(submitted)
+                    timing.judgments += 1
+                    if asked >= counted:
+                        timing.claims.append(claimed)
+                        timing.submits.append(submitted)
                 time.sleep(generator.expovariate(1 / options.think) if options.think else 0)
         except Exception as error:
             failures.append(error)
@@ -109,7 +129,7 @@ def measure(address: str, tokens: list[str], options: argparse.Namespace) -> tup
     for thread in threads:
         thread.join()
     assert not failures, failures
-    return timing, time.perf_counter() - start
+    return timing
 
 
 def post(

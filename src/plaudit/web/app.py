@@ -94,10 +94,10 @@ def create_app(
     app.state.statistics = StatisticsCache()
     problems.install(app)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    for module in API:  # first, because routes are tried in this order, and scripts ask far more often than people
+        app.include_router(module.router)
     for module in PAGES:
         app.include_router(module.router, include_in_schema=False)
-    for module in API:
-        app.include_router(module.router)
     return app
 
 

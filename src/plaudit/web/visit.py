@@ -138,7 +138,8 @@ def visit(request: Request) -> Visit:
         return Visit(request, site, None)
     with site.project.database.read() as connection:
         account = accounts.session_account(connection, token)
-    if account is not None:
+        due = account is not None and accounts.is_session_due(connection, token)
+    if due:
         accounts.keep_session(site.project.database, token)
     return Visit(request, site, account)
 

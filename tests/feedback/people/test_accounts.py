@@ -19,6 +19,7 @@ from plaudit.feedback.people.accounts import (
     create_invite,
     create_token,
     find_invite,
+    is_session_due,
     keep_session,
     session_account,
     sign_in,
@@ -233,6 +234,23 @@ def test_sessions_end_idle_and_absolutely(database: Database):
         enter(database)
         with database.read() as connection:
             assert connection.scalar(select(func.count()).select_from(tables.session)) == 1  # the old one is deleted
+
+
+def test_the_use_of_a_session_is_noted_every_five_minutes(database: Database):
+    def due(at: int) -> bool:
+        with clock.at(at), database.read() as connection:
+            return is_session_due(connection, token)
+
+    with clock.at(T):
+        join(database)
+        token = enter(database)
+    later = T + 5 * clock.MINUTE
+    assert [due(later - 1), due(later)] == [False, True]
+    with clock.at(later):
+        keep_session(database, token)
+    assert not due(later)
+    with database.read() as connection:
+        assert not is_session_due(connection, "unknown")
 
 
 def test_another_password_ends_the_other_sessions(database: Database):

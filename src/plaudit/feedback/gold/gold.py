@@ -6,13 +6,14 @@ No query for a labeler's page joins `gold_key`; what is here is for submitting, 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from plaudit.feedback import audit_log
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.people import members
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import (
+    EVERYBODY,
     assignment,
     batch,
     gold_key,
@@ -25,7 +26,6 @@ from plaudit.feedback.tasks.answers import Answer, RankingAnswer, load_answers
 from plaudit.feedback.tasks.batches import get_batch
 from plaudit.feedback.tasks.effective import is_effective
 from plaudit.feedback.tasks.expected import Check, Expected, checks, score
-from plaudit.feedback.tasks.tasks import EVERYBODY
 
 PASS = 0.8  # score at which one gold question counts as answered well
 DOUBTFUL_SHARE, DOUBTFUL_ANSWERS = 0.4, 5
@@ -83,9 +83,7 @@ def retire_gold(c: Connection, task_id: str, *, by: str | None) -> None:
 
 def score_submission(c: Connection, task_id: str, submission_id: str, answer: Answer) -> None:
     """Store the score of a submission if its task is a gold question."""
-    key = c.execute(
-        select(gold_key.c.expected).where(gold_key.c.task_id == task_id, gold_key.c.retired_at.is_(None))
-    ).scalar()
+    key = c.execute(_LIVE_KEY, {"task_id": task_id}).scalar()
     if key is None or not isinstance(answer, RankingAnswer):
         return
     value = score(Expected.model_validate(key), answer.tiers, _flags(answer))
@@ -94,6 +92,11 @@ def score_submission(c: Connection, task_id: str, submission_id: str, answer: An
             submission_id=submission_id, score=value, passed=value >= PASS, created_at=clock.now()
         )
     )
+
+
+_LIVE_KEY = select(gold_key.c.expected).where(
+    gold_key.c.task_id == bindparam("task_id"), gold_key.c.retired_at.is_(None)
+)
 
 
 class GoldQuestion(NamedTuple):

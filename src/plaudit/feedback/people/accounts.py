@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
 from plaudit.feedback import audit_log
 from plaudit.feedback.errors import FeedbackError
@@ -222,29 +222,35 @@ def change_password(database: Database, member_id: str, old: str, new: str, *, a
 
 def session_account(connection: Connection, token: str) -> Account | None:
     """Who is signed in with this token, if it still counts. Reads only; see `keep_session`."""
-    session, now = tables.session, clock.now()
-    row = connection.execute(
-        select(tables.member)
-        .join(session, session.c.member_id == tables.member.c.id)
-        .where(
-            session.c.token_hash == _hash(token),
-            session.c.expires_at > now,
-            session.c.seen_at > now - SESSION_IDLE,
-            tables.member.c.state.not_in(("removed", "erased")),
-        )
-    ).first()
+    now = clock.now()
+    row = connection.execute(_SIGNED_IN, {"token_hash": _hash(token), "now": now, "idle": now - SESSION_IDLE}).first()
     return None if row is None else account_of(row)
 
 
+def is_session_due(connection: Connection, token: str) -> bool:
+    """Whether it is time for `keep_session`: once in five minutes of use."""
+    seen_at = connection.execute(_SEEN_AT, {"token_hash": _hash(token)}).scalar()
+    return seen_at is not None and seen_at <= clock.now() - _SEEN_EVERY
+
+
 def keep_session(database: Database, token: str) -> None:
-    """Note that a session is in use, so that it does not end as idle. Writes at most every five minutes."""
-    session, due = tables.session, clock.now() - _SEEN_EVERY
-    mine = session.c.token_hash == _hash(token)
-    with database.read() as connection:
-        if connection.execute(select(session.c.seen_at).where(mine, session.c.seen_at <= due)).first() is None:
-            return
+    """Note that a session is in use, so that it does not end as idle."""
+    session = tables.session
     with database.write() as connection:
-        connection.execute(update(session).where(mine).values(seen_at=clock.now()))
+        connection.execute(update(session).where(session.c.token_hash == _hash(token)).values(seen_at=clock.now()))
+
+
+_SIGNED_IN = (
+    select(tables.member)
+    .join(tables.session, tables.session.c.member_id == tables.member.c.id)
+    .where(
+        tables.session.c.token_hash == bindparam("token_hash"),
+        tables.session.c.expires_at > bindparam("now"),
+        tables.session.c.seen_at > bindparam("idle"),
+        tables.member.c.state.not_in(("removed", "erased")),
+    )
+)
+_SEEN_AT = select(tables.session.c.seen_at).where(tables.session.c.token_hash == bindparam("token_hash"))
 
 
 def sessions(connection: Connection, member_id: str) -> list[Session]:
@@ -303,16 +309,20 @@ def create_token(
 
 def token_account(connection: Connection, token: str) -> tuple[Account, frozenset[Scope]] | None:
     """Whose token this is, and what it may do now, after what became of its owner's role."""
-    table = tables.api_token
-    row = connection.execute(
-        select(table).where(table.c.token_hash == _hash(token), table.c.revoked_at.is_(None))
-    ).first()
+    row = connection.execute(_TOKEN, {"token_hash": _hash(token)}).first()
     if row is None or (row.expires_at is not None and row.expires_at <= clock.now()):
         return None
-    account = member(connection, row.member_id)
+    account = account_of(row)
     if account.state in ("removed", "erased"):
         return None
     return account, frozenset(row.scopes) & SCOPES[account.role]
+
+
+_TOKEN = (
+    select(tables.member, tables.api_token.c.scopes, tables.api_token.c.expires_at)
+    .join(tables.api_token, tables.api_token.c.member_id == tables.member.c.id)
+    .where(tables.api_token.c.token_hash == bindparam("token_hash"), tables.api_token.c.revoked_at.is_(None))
+)
 
 
 def tokens(connection: Connection, member_id: str) -> list[Token]:

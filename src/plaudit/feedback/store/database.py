@@ -139,7 +139,12 @@ def _dump_json(value: Any) -> str:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, json_serializer=_dump_json, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        url,
+        json_serializer=_dump_json,
+        pool_use_lifo=True,  # the connection used last has the newest pages in its cache
+        connect_args={"timeout": BUSY_SECONDS},
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -171,6 +176,7 @@ def _postgresql_engine(url: URL) -> Engine:
             json_serializer=_dump_json,
             pool_size=20,
             max_overflow=20,
+            pool_use_lifo=True,  # a few connections do the work: their statements are prepared, their catalogs read
             pool_pre_ping=True,
             connect_args={"options": f"-c lock_timeout={int(BUSY_SECONDS * 1000)} -c timezone=UTC"},
         )

@@ -47,6 +47,7 @@ metadata = MetaData(
 
 MAX_CHARS = 200_000  # of a prompt or a response
 MAX_RESPONSES = 9  # that one person ranks at once
+EVERYBODY = 10_000  # overlap of a task that all labelers answer: gold, training, qualification
 
 _ID = String(32)
 _SHA256 = String(64)
@@ -249,17 +250,18 @@ task = Table(
     _time("created_at"),
     UniqueConstraint("batch_id", "content_key"),
     UniqueConstraint("id", "prompt_id"),
-    CheckConstraint("overlap BETWEEN 1 AND 10000", name="overlap"),
+    CheckConstraint(f"overlap BETWEEN 1 AND {EVERYBODY}", name="overlap"),
     CheckConstraint("slots_taken BETWEEN 0 AND overlap", name="slots"),
     CheckConstraint("submitted BETWEEN 0 AND slots_taken", name="submitted"),
     CheckConstraint("agreement BETWEEN 0 AND 1", name="agreement"),
     Index("ix_task_agreement", "batch_id", "agreement"),
 )
 # A claim looks first for tasks that somebody began, then for fresh ones. An index for each, or the search would grow
-# with the batch; and none for both, which SQLite would prefer.
+# with the batch; and none for both, which SQLite would prefer. Without tasks for everybody: gold questions stay begun
+# for ever, and each claim would step over all of them.
 for _name, _condition in (
-    ("ix_task_begun", "status = 'open' AND slots_taken > 0 AND slots_taken < overlap"),
-    ("ix_task_fresh", "status = 'open' AND slots_taken = 0"),
+    ("ix_task_begun", f"status = 'open' AND slots_taken > 0 AND slots_taken < overlap AND overlap < {EVERYBODY}"),
+    ("ix_task_fresh", f"status = 'open' AND slots_taken = 0 AND overlap < {EVERYBODY}"),
 ):
     _where = sql_text(_condition)
     Index(_name, task.c.batch_id, task.c.priority, sqlite_where=_where, postgresql_where=_where)

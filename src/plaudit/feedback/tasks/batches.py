@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from plaudit.core.config import Config
 from plaudit.feedback import audit_log
@@ -132,6 +132,14 @@ def create_batch(c: Connection, name: str, kind: Kind, purpose: Purpose, config:
     return batch_id
 
 
+_LISTED = (
+    select(batch, guideline.c.version)
+    .join(guideline, guideline.c.id == batch.c.guideline_id)
+    .order_by(batch.c.created_at, batch.c.id)
+)
+_RUNNING = _LISTED.where(batch.c.status == "running", batch.c.purpose == bindparam("purpose"))
+
+
 def get_batch(c: Connection, batch_id: str) -> Batch:
     """Raises FeedbackError "not_found"."""
     found = list_batches(c, batch_ids=[batch_id])
@@ -142,11 +150,7 @@ def get_batch(c: Connection, batch_id: str) -> Batch:
 
 def list_batches(c: Connection, *, batch_ids: Sequence[str] | None = None) -> list[Batch]:
     """All batches, or those of the given ids, oldest first."""
-    query = (
-        select(batch, guideline.c.version)
-        .join(guideline, guideline.c.id == batch.c.guideline_id)
-        .order_by(batch.c.created_at, batch.c.id)
-    )
+    query = _LISTED
     if batch_ids is not None:
         query = query.where(batch.c.id.in_(batch_ids))
     return [_batch(row) for row in c.execute(query)]
@@ -154,8 +158,8 @@ def list_batches(c: Connection, *, batch_ids: Sequence[str] | None = None) -> li
 
 def running_batches(c: Connection, purpose: Purpose, batch_id: str | None = None) -> list[Batch]:
     """The batches that give out tasks for `purpose`, oldest first; only `batch_id` if given."""
-    batches = list_batches(c, batch_ids=None if batch_id is None else [batch_id])
-    return [one for one in batches if one.status == "running" and one.purpose == purpose]
+    rows = c.execute(_RUNNING, {"purpose": purpose})
+    return [_batch(row) for row in rows if batch_id in (None, row.id)]
 
 
 def set_status(c: Connection, batch_id: str, status: Status, *, by: str | None) -> None:

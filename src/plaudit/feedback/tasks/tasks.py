@@ -12,11 +12,19 @@ from sqlalchemy import Connection, insert, select
 from plaudit.core.seeding import derive
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.store import clock
-from plaudit.feedback.store.tables import MAX_RESPONSES, gold_key, new_id, prompt, response, task, task_response
+from plaudit.feedback.store.tables import (
+    EVERYBODY,
+    MAX_RESPONSES,
+    gold_key,
+    new_id,
+    prompt,
+    response,
+    task,
+    task_response,
+)
 from plaudit.feedback.tasks.batches import Batch, BatchConfig, Kind, get_batch
 from plaudit.feedback.tasks.expected import Expected
 
-EVERYBODY = 10_000  # overlap of a task that all labelers answer: gold, training, qualification
 _AT_ONCE = 400  # tasks a statement; both databases limit its parameters
 
 

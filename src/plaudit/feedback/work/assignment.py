@@ -5,7 +5,8 @@ goes up each time the same labeler gets the same task again, so that a page left
 new one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -17,27 +18,19 @@ from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import (
     assignment,
-    batch,
-    draft,
-    guideline,
-    member,
     new_id,
-    prompt,
-    response,
-    submission,
     task,
-    task_response,
 )
 from plaudit.feedback.tasks import slots
 from plaudit.feedback.tasks.answers import Answer, load_answers
 from plaudit.feedback.tasks.batches import Batch, BatchConfig, Purpose, running_batches
 from plaudit.feedback.tasks.guidelines import Flag
 from plaudit.feedback.tasks.tasks import Shown
+from plaudit.feedback.work import assignment_queries as queries
 from plaudit.feedback.work.picking import Pick, pick, pick_waiting, shown_order
 
 LONGEST_LEASE = 8 * clock.HOUR  # a page that is left open overnight does not keep a task for ever
 MAX_LEASES = 3  # of one person, in different batches
-_SWEEP = 1_000
 
 SkipReason = Literal["unclear", "too_long", "not_my_field", "distressing", "broken"]
 SKIP_REASONS: tuple[SkipReason, ...] = get_args(SkipReason)
@@ -98,8 +91,7 @@ def claim(
     Raises FeedbackError "not_found", "paused", "not_qualified" (403) or "too_many_open".
     """
     # One claim at a time for each labeler: two tabs get the same task.
-    found = c.execute(select(member).where(member.c.id == member_id).with_for_update(key_share=True)).first()
-    _check_state(found.state if found else None, purpose)
+    _check_state(c.execute(queries.LOCK_MEMBER, {"member_id": member_id}).scalar(), purpose)
     held = _held(c, member_id)
     for row in held:
         if row.batch_id == batch_id or (batch_id is None and row.purpose == purpose):
@@ -111,16 +103,17 @@ def claim(
         )
     batches = running_batches(c, purpose, batch_id)
     swept = expire(c)
-    for one in batches:
-        if picked := pick(c, member_id, one, secret):
-            return _take(c, member_id, one, picked, secret)
-    # Tasks that others are being given were passed over. This transaction may wait for them only if it holds none
-    # itself, those it has swept: it could wait in a circle. On SQLite there is nobody to wait for.
-    if not swept and c.dialect.name == "postgresql":
-        for one in batches:
-            if picked := pick_waiting(c, member_id, one):
-                return _take(c, member_id, one, picked, secret)
-    return None
+    # Tasks that others are being given are passed over at first. This transaction may wait for them only while it holds
+    # none itself: it could wait in a circle. It holds those it has swept, and those that it locked to find that they no
+    # longer fit; the savepoint lets go of these. On SQLite there is nobody to wait for.
+    waits = not swept and c.dialect.name == "postgresql"
+    with c.begin_nested() if waits else nullcontext() as trial:
+        found = _first(batches, lambda one: pick(c, member_id, one, secret))
+        if found is None and trial is not None:
+            trial.rollback()
+    if found is None and waits:
+        found = _first(batches, lambda one: pick_waiting(c, member_id, one))
+    return _take(c, member_id, *found, secret) if found else None
 
 
 def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assignment:
@@ -128,28 +121,10 @@ def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assign
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(
-        select(
-            assignment,
-            task.c.batch_id,
-            batch.c.name,
-            batch.c.kind,
-            batch.c.purpose,
-            batch.c.config,
-            prompt.c.messages,
-            guideline.c.version,
-            guideline.c.flags,
-        )
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .join(prompt, prompt.c.id == task.c.prompt_id)
-        .join(guideline, guideline.c.id == assignment.c.guideline_id)
-        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
-    ).first()
+    row = c.execute(queries.OPEN, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
-    bodies = select(response.c.id, response.c.body).where(response.c.id.in_(row.shown))
-    texts = {found.id: found.body for found in c.execute(bodies)} if row.shown else {}
+    texts = {found.id: found.body for found in c.execute(queries.BODIES, {"ids": row.shown})} if row.shown else {}
     config = BatchConfig.model_validate(row.config)
     return Assignment(
         id=row.id,
@@ -167,8 +142,8 @@ def open_assignment(c: Connection, member_id: str, assignment_id: str) -> Assign
         lease_no=row.lease_no,
         lease_expires_at=row.lease_expires_at,
         idempotency_key=row.idempotency_key,
-        draft=_draft(c, assignment_id),
-        answer=_last_answer(c, assignment_id),
+        draft=None if row.draft_revision is None else Draft(row.draft_revision, row.payload, row.updated_at),
+        answer=load_answers(c, [row.last_sent])[row.last_sent] if row.last_sent else None,
         config=TaskRules(config.reason_required, config.ask_confidence, config.blur, config.lease_minutes),
     )
 
@@ -224,13 +199,7 @@ def release(c: Connection, member_id: str, assignment_id: str) -> None:
 def expire(c: Connection) -> int:
     """End the leases whose time is up; every claim does. Returns how many."""
     now = clock.now()
-    rows = c.execute(
-        select(assignment.c.id, assignment.c.task_id, assignment.c.end_reason)
-        .where(assignment.c.state == "leased", assignment.c.lease_expires_at < now)
-        .limit(_SWEEP)
-        # Somebody who holds one of them is just submitting it.
-        .with_for_update(skip_locked=True)
-    ).all()
+    rows = c.execute(queries.OVERDUE, {"now": now}).all()
     if rows:
         c.execute(
             update(assignment)
@@ -249,20 +218,7 @@ def locked(c: Connection, member_id: str, assignment_id: str) -> Any:
 
     Raises FeedbackError "not_found" (404), also for somebody else's.
     """
-    row = c.execute(
-        select(
-            assignment,
-            task.c.batch_id,
-            batch.c.kind,
-            batch.c.purpose,
-            batch.c.status.label("batch_status"),
-            batch.c.config,
-        )
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .where(assignment.c.id == assignment_id, assignment.c.member_id == member_id)
-        .with_for_update(of=assignment, key_share=True)
-    ).first()
+    row = c.execute(queries.LOCKED, {"assignment_id": assignment_id, "member_id": member_id}).first()
     if row is None:
         raise not_yours()
     return row
@@ -306,17 +262,14 @@ def _check_state(state: str | None, purpose: Purpose) -> None:
 
 
 def _held(c: Connection, member_id: str) -> Sequence[Any]:
-    return c.execute(
-        select(assignment, task.c.batch_id, batch.c.purpose, batch.c.config)
-        .join(task, task.c.id == assignment.c.task_id)
-        .join(batch, batch.c.id == task.c.batch_id)
-        .where(
-            assignment.c.member_id == member_id,
-            assignment.c.state == "leased",
-            assignment.c.lease_expires_at >= clock.now(),
-        )
-        .order_by(assignment.c.leased_at)
-    ).all()
+    return c.execute(queries.HELD, {"member_id": member_id, "now": clock.now()}).all()
+
+
+def _first(batches: Sequence[Batch], picked: Callable[[Batch], Pick | None]) -> tuple[Batch, Pick] | None:
+    for one in batches:
+        if chosen := picked(one):
+            return one, chosen
+    return None
 
 
 def _take(c: Connection, member_id: str, found: Batch, picked: Pick, secret: bytes) -> Assignment:
@@ -331,22 +284,21 @@ def _lease(c: Connection, member_id: str, found: Batch, picked: Pick, secret: by
         c.execute(update(assignment).where(assignment.c.id == old.id).values(**new_lease(old)))
         return picked.assignment_id
     now = clock.now()
-    ids = c.execute(select(task_response.c.response_id).where(task_response.c.task_id == picked.task_id)).scalars()
+    ids = c.execute(queries.RESPONSES, {"task_id": picked.task_id}).scalars()
     assignment_id = new_id()
-    c.execute(
-        insert(assignment).values(
-            id=assignment_id,
-            task_id=picked.task_id,
-            member_id=member_id,
-            state="leased",
-            lease_no=1,
-            leased_at=now,
-            lease_expires_at=now + found.config.lease_minutes * clock.MINUTE,
-            shown=shown_order(secret, member_id, picked.task_id, list(ids)),
-            idempotency_key=new_id(),
-            guideline_id=found.guideline_id,
-        )
-    )
+    values: dict[str, Any] = {
+        "id": assignment_id,
+        "task_id": picked.task_id,
+        "member_id": member_id,
+        "state": "leased",
+        "lease_no": 1,
+        "leased_at": now,
+        "lease_expires_at": now + found.config.lease_minutes * clock.MINUTE,
+        "shown": shown_order(secret, member_id, picked.task_id, list(ids)),
+        "idempotency_key": new_id(),
+        "guideline_id": found.guideline_id,
+    }
+    c.execute(insert(assignment), values)
     return assignment_id
 
 
@@ -368,18 +320,3 @@ def _end(c: Connection, row: Any, state: str, reason: str | None) -> None:
 
 def _give_back(c: Connection, rows: Sequence[Any]) -> None:
     slots.give_back(c, [(row.task_id, row.end_reason == slots.SURPLUS) for row in rows])
-
-
-def _draft(c: Connection, assignment_id: str) -> Draft | None:
-    row = c.execute(select(draft).where(draft.c.assignment_id == assignment_id)).first()
-    return None if row is None else Draft(row.revision, row.payload, row.updated_at)
-
-
-def _last_answer(c: Connection, assignment_id: str) -> Answer | None:
-    last = c.execute(
-        select(submission.c.id)
-        .where(submission.c.assignment_id == assignment_id)
-        .order_by(submission.c.revision.desc())
-        .limit(1)
-    ).scalar()
-    return None if last is None else load_answers(c, [last])[last]

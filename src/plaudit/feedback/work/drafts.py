@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, cast
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.store import clock
@@ -48,7 +48,10 @@ def draft_of_answer(c: Connection, assignment_id: str, answer: Answer) -> None:
 
 def drop_draft(c: Connection, assignment_id: str) -> None:
     """Forget the draft: its words are submitted."""
-    c.execute(delete(draft).where(draft.c.assignment_id == assignment_id))
+    c.execute(_DROP, {"assignment_id": assignment_id})
+
+
+_DROP = delete(draft).where(draft.c.assignment_id == bindparam("assignment_id"))
 
 
 def _write(c: Connection, assignment_id: str, before: int | None, payload: dict[str, Any]) -> None:

@@ -9,19 +9,36 @@ import hashlib
 import hmac
 import math
 import random
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, exists, false, func, not_, or_, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    String,
+    TextClause,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy import text as sql_text
 
-from plaudit.feedback.store.tables import assignment, draft, gold_key, origin, response, task, task_response
+from plaudit.feedback.store.tables import EVERYBODY, assignment, draft, gold_key, origin, response, task, task_response
 from plaudit.feedback.tasks.batches import Batch, BatchConfig
 
 # Word for word the conditions of the indexes ix_task_begun and ix_task_fresh: bound values would hide them from SQLite.
-_BEGUN = sql_text("task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap")
+_BEGUN = sql_text(
+    f"task.status = 'open' AND task.slots_taken > 0 AND task.slots_taken < task.overlap AND task.overlap < {EVERYBODY}"
+)
 _FREE = sql_text("task.status = 'open' AND task.slots_taken < task.overlap")
-_FRESH = sql_text("task.status = 'open' AND task.slots_taken = 0")
-_FIRST = 100
+_FRESH = sql_text(f"task.status = 'open' AND task.slots_taken = 0 AND task.overlap < {EVERYBODY}")
+_OFFERED = sql_text(f"({_BEGUN.text} OR {_FRESH.text})")
 
 
 class Pick(NamedTuple):
@@ -45,13 +62,18 @@ def pick(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | N
 
 
 def pick_waiting(c: Connection, member_id: str, batch: Batch) -> Pick | None:
-    """A task of the batch, after waiting for those that are being given out at this moment.
+    """A task of the batch, after waiting for those that are being given out at this moment. Hold no task before.
 
-    Fresh tasks first: while one waits for them they become begun ones, which the second query then sees.
+    It waits for one after the other, and for none while it holds another.
     """
-    if batch.purpose != "work":
-        return _new(c, member_id, batch, _FREE, wait=True)
-    return _new(c, member_id, batch, _FRESH, wait=True) or _new(c, member_id, batch, _BEGUN, wait=True)
+    condition, work = (_OFFERED, True) if batch.purpose == "work" else (_FREE, False)
+    wanted = {"batch_id": batch.id, "member_id": member_id}
+    for task_id in c.execute(_new_query(condition, work=work), wanted).scalars().all():
+        with c.begin_nested() as trial:
+            if c.execute(_THIS_WAITING, {"task_id": task_id}).first():
+                return Pick(task_id)
+            trial.rollback()  # lets go of a task that is full by now
+    return None
 
 
 def gold_due(secret: bytes, member_id: str, number: int, config: BatchConfig) -> bool:
@@ -84,82 +106,89 @@ def _digest(secret: bytes, *names: str) -> bytes:
 
 
 def _gold(c: Connection, member_id: str, batch: Batch, secret: bytes) -> Pick | None:
-    number = c.execute(select(func.count()).where(assignment.c.member_id == member_id)).scalar_one()
+    number = c.execute(_TASKS_SO_FAR, {"member_id": member_id}).scalar_one()
     if not gold_due(secret, member_id, number, batch.config):
         return None
-    ids = c.execute(
-        select(task.c.id)
-        .join(gold_key, gold_key.c.task_id == task.c.id)
-        .where(task.c.batch_id == batch.id, _FREE, gold_key.c.retired_at.is_(None), not_(_mine(member_id)))
-    ).scalars()
+    ids = c.execute(_GOLD, {"batch_id": batch.id, "member_id": member_id}).scalars()
     # In an order of the labeler's own: two who compare notes have not met the same questions.
     for task_id in sorted(ids, key=lambda task_id: _digest(secret, "which gold", member_id, task_id)):
         # Never waiting: this transaction may hold other tasks, and two that wait for each other would never end.
-        if found := _first(c, select(task.c.id).where(task.c.id == task_id, _FREE), wait=False):
+        if found := c.execute(_THIS, {"task_id": task_id}).first():
             return Pick(found.id)
     return None
 
 
-def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause, *, wait: bool = False) -> Pick | None:
+def _new(c: Connection, member_id: str, batch: Batch, condition: TextClause) -> Pick | None:
     """The task of highest priority that fulfils the condition and was never this labeler's."""
-    rightful = [task.c.batch_id == batch.id, condition, not_(_mine(member_id)), not_(_own_words(member_id))]
-    if batch.purpose == "work":
-        rightful.append(not_(exists().where(gold_key.c.task_id == task.c.id)))
-    query = select(task.c.id).where(*rightful).order_by(task.c.priority.desc())
-    # PostgreSQL would check every task of the batch and then sort. The first few nearly always hold one.
-    first = (
-        select(task.c.id)
-        .where(task.c.batch_id == batch.id, condition)
-        .order_by(task.c.priority.desc())
-        .limit(_FIRST)
-        .correlate(None)
-    )
-    found = _first(c, query.where(task.c.id.in_(first)), wait=wait) or _first(c, query, wait=wait)
+    query = _first_of(_new_query(condition, work=batch.purpose == "work"))
+    found = c.execute(query, {"batch_id": batch.id, "member_id": member_id}).first()
     return Pick(found.id) if found else None
 
 
 def _again(c: Connection, member_id: str, batch: Batch, *, drafted: bool) -> Pick | None:
     """A task this labeler let go: with a draft (typed words come back first), or any that may come back."""
+    query = _again_query(drafted=drafted, skipped=batch.config.after_skip == "later")
+    found = c.execute(query, {"batch_id": batch.id, "member_id": member_id}).first()
+    return Pick(found.id, found.assignment_id) if found else None
+
+
+# --- statements, each made once (see `assignment_queries`) ------------------------------------------------------------
+
+_BATCH, _MEMBER = task.c.batch_id == bindparam("batch_id"), assignment.c.member_id == bindparam("member_id")
+_MINE = select(assignment.c.id).where(assignment.c.task_id == task.c.id, _MEMBER)
+# Whether one of the responses was written by this labeler, who would judge it kindly.
+_OWN_WORDS = (
+    select(task_response.c.task_id)
+    .join(response, response.c.id == task_response.c.response_id)
+    .join(origin, origin.c.id == response.c.origin_id)
+    .where(
+        task_response.c.task_id == task.c.id,
+        origin.c.kind == "person",
+        origin.c.info["member_id"].as_string() == bindparam("member_id"),
+    )
+)
+
+
+@cache
+def _first_of(query: Select[Any]) -> Select[Any]:
+    # "No key update" is enough, and lets others add rows that refer to the task.
+    return query.limit(1).with_for_update(of=task, key_share=True, skip_locked=True)
+
+
+# In words: with a bound value PostgreSQL takes them for as many as those that are submitted.
+_SKIPPED = literal_column("'skipped'", String)
+_LET_GO = (literal_column("'expired'", String), literal_column("'released'", String))
+_TASKS_SO_FAR = select(func.count()).where(_MEMBER)
+_GOLD = (
+    select(task.c.id)
+    .join(gold_key, gold_key.c.task_id == task.c.id)
+    .where(_BATCH, _FREE, gold_key.c.retired_at.is_(None), not_(_MINE.exists()))
+)
+_one = select(task.c.id).where(task.c.id == bindparam("task_id"), _FREE)
+_THIS, _THIS_WAITING = _first_of(_one), _one.with_for_update(key_share=True)
+
+
+@cache
+def _new_query(condition: TextClause, *, work: bool) -> Select[Any]:
+    gold = select(gold_key.c.task_id).where(gold_key.c.task_id == task.c.id)
+    unwanted = (_MINE, _OWN_WORDS, gold) if work else (_MINE, _OWN_WORDS)
+    # Both databases are to walk along the index in the order of priority, and to stop at the first task that fits. With
+    # OFFSET, PostgreSQL asks for each task in turn; else it joins, in an order and size that it guesses, often wrongly.
+    each = [not_(one.offset(literal_column("0")).exists()) for one in unwanted]
+    return select(task.c.id).where(_BATCH, condition, *each).order_by(task.c.priority.desc())
+
+
+@cache
+def _again_query(*, drafted: bool, skipped: bool) -> Select[Any, Any]:
     drafts = exists().where(draft.c.assignment_id == assignment.c.id)
-    returning = assignment.c.state == "skipped" if batch.config.after_skip == "later" else false()
-    let_go = assignment.c.state.in_(("expired", "released"))
-    query = (
+    returning = assignment.c.state == _SKIPPED if skipped else false()
+    let_go = assignment.c.state.in_(_LET_GO)
+    return (
         select(task.c.id, assignment.c.id.label("assignment_id"))
         .join(assignment, assignment.c.task_id == task.c.id)
-        .where(
-            assignment.c.member_id == member_id,
-            and_(let_go, drafts) if drafted else or_(let_go, returning),
-            task.c.batch_id == batch.id,
-            _FREE,
-        )
+        .where(_MEMBER, and_(let_go, drafts) if drafted else or_(let_go, returning), _BATCH, _FREE)
         .order_by(assignment.c.ended_at)
         .limit(1)
         # Both rows, and never waiting: a late submit holds the assignment and waits for the task.
         .with_for_update(of=(task, assignment), key_share=True, skip_locked=True)
-    )
-    found = c.execute(query).first()
-    return Pick(found.id, found.assignment_id) if found else None
-
-
-def _first(c: Connection, query: Select[Any], *, wait: bool) -> Any:
-    # "No key update" is enough, and lets others add rows that refer to the task.
-    return c.execute(query.limit(1).with_for_update(of=task, key_share=True, skip_locked=not wait)).first()
-
-
-def _mine(member_id: str) -> ColumnElement[bool]:
-    return exists().where(assignment.c.task_id == task.c.id, assignment.c.member_id == member_id)
-
-
-def _own_words(member_id: str) -> ColumnElement[bool]:
-    """Whether one of the responses was written by this labeler, who would judge it kindly."""
-    return (
-        select(task_response.c.task_id)
-        .join(response, response.c.id == task_response.c.response_id)
-        .join(origin, origin.c.id == response.c.origin_id)
-        .where(
-            task_response.c.task_id == task.c.id,
-            origin.c.kind == "person",
-            origin.c.info["member_id"].as_string() == member_id,
-        )
-        .exists()
     )

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from plaudit.feedback.errors import FeedbackError
 from plaudit.feedback.gold import gold
 from plaudit.feedback.store import clock
 from plaudit.feedback.store.tables import assignment, guideline, new_id, submission, task
 from plaudit.feedback.tasks import slots
-from plaudit.feedback.tasks.answers import Answer, checked, fingerprint, load_answers, store_answer
+from plaudit.feedback.tasks.answers import Answer, RankingAnswer, checked, fingerprint, load_answers, store_answer
 from plaudit.feedback.tasks.batches import BatchConfig
 from plaudit.feedback.tasks.effective import add_event
 from plaudit.feedback.tasks.overlap import after_judgment
@@ -58,11 +58,8 @@ def submit(
     "stale_key" and "lease_lost" (the task went on elsewhere), "voided", "batch_closed", "final".
     """
     row = locked(c, member_id, assignment_id)
-    before = c.execute(
-        select(submission).where(
-            submission.c.assignment_id == assignment_id, submission.c.idempotency_key == idempotency_key
-        )
-    ).first()
+    sent = c.execute(_SENT, {"assignment_id": assignment_id}).all()
+    before = next((one for one in sent if one.idempotency_key == idempotency_key), None)
     answer = _checked(c, row, answer, again=before is not None)
     digest = fingerprint(answer)
     if before is not None:
@@ -70,14 +67,12 @@ def submit(
     editing = row.state == "submitted"
     _check_allowed(row, idempotency_key, lease_no, editing=editing)
     # The task before all else: everybody who submits to it stands in line, and sees the judgments of those before.
-    c.execute(select(task.c.id).where(task.c.id == row.task_id).with_for_update(key_share=True))
+    c.execute(_LOCK_TASK, {"task_id": row.task_id})
     end_reason, late = _hold_slot(c, row)
-    submission_id, revision = _insert(c, row, answer, idempotency_key, digest, active_ms)
-    c.execute(
-        update(assignment)
-        .where(assignment.c.id == assignment_id)
-        .values(state="submitted", idempotency_key=new_id(), ended_at=clock.now(), end_reason=end_reason)
-    )
+    revision = sent[-1].revision + 1 if sent else 1
+    submission_id = _insert(c, row, answer, revision, idempotency_key, digest, active_ms)
+    ended = {"ended_at": clock.now(), "end_reason": end_reason}
+    c.execute(_END, {"held": assignment_id, "state": "submitted", "idempotency_key": new_id(), **ended})
     if not editing:
         slots.submitted(c, row.task_id)
     gold.score_submission(c, row.task_id, submission_id, answer)
@@ -116,7 +111,7 @@ def undo(c: Connection, member_id: str, submission_id: str) -> str:
         raise FeedbackError(
             "too_late", "Undo works for two minutes. Open the task in your history and edit it instead."
         )
-    c.execute(select(task.c.id).where(task.c.id == row.task_id).with_for_update(key_share=True))
+    c.execute(_LOCK_TASK, {"task_id": row.task_id})
     add_event(c, submission_id, "withdrawn", "undo", member_id=member_id)
     # A surplus slot stays marked: the overlap was raised for it.
     again = {**new_lease(row), "end_reason": row.end_reason if row.end_reason == slots.SURPLUS else None}
@@ -128,15 +123,19 @@ def undo(c: Connection, member_id: str, submission_id: str) -> str:
 
 
 def _checked(c: Connection, row: Any, answer: Answer, *, again: bool) -> Answer:
-    flags = c.execute(select(guideline.c.flags).where(guideline.c.id == row.guideline_id)).scalar_one()
     return checked(
         answer,
         kind=row.kind,
         shown=row.shown,
-        known_flags=[flag["key"] for flag in cast(Iterable[dict[str, str]], flags)],
+        known_flags=_known_flags(c, row.guideline_id) if isinstance(answer, RankingAnswer) and answer.flags else (),
         # What was taken once is taken again, whatever the batch asks for since.
         reason_required=not again and BatchConfig.model_validate(row.config).reason_required,
     )
+
+
+def _known_flags(c: Connection, guideline_id: str) -> list[str]:
+    flags = c.execute(select(guideline.c.flags).where(guideline.c.id == guideline_id)).scalar_one()
+    return [flag["key"] for flag in cast(Iterable[dict[str, str]], flags)]
 
 
 def _replay(before: Row[Any], row: Any, digest: str) -> Receipt:
@@ -183,28 +182,28 @@ def _hold_slot(c: Connection, row: Any) -> tuple[str | None, bool]:
 
 
 def _insert(
-    c: Connection, row: Any, answer: Answer, idempotency_key: str, digest: str, active_ms: int | None
-) -> tuple[str, int]:
-    last = c.execute(
-        select(submission.c.revision)
-        .where(submission.c.assignment_id == row.id)
-        .order_by(submission.c.revision.desc())
-        .limit(1)
-    ).scalar()
-    submission_id, revision = new_id(), (last or 0) + 1
-    c.execute(
-        insert(submission).values(
-            id=submission_id,
-            assignment_id=row.id,
-            revision=revision,
-            idempotency_key=idempotency_key,
-            request_sha256=digest,
-            outcome=answer.outcome,
-            confidence=answer.confidence,
-            active_ms=active_ms,
-            guideline_id=row.guideline_id,
-            created_at=clock.now(),
-        )
-    )
+    c: Connection, row: Any, answer: Answer, revision: int, idempotency_key: str, digest: str, active_ms: int | None
+) -> str:
+    submission_id = new_id()
+    values: dict[str, Any] = {
+        "id": submission_id,
+        "assignment_id": row.id,
+        "revision": revision,
+        "idempotency_key": idempotency_key,
+        "request_sha256": digest,
+        "outcome": answer.outcome,
+        "confidence": answer.confidence,
+        "active_ms": active_ms,
+        "guideline_id": row.guideline_id,
+        "created_at": clock.now(),
+    }
+    c.execute(insert(submission), values)
     store_answer(c, submission_id, answer)
-    return submission_id, revision
+    return submission_id
+
+
+_SENT = (
+    select(submission).where(submission.c.assignment_id == bindparam("assignment_id")).order_by(submission.c.revision)
+)
+_LOCK_TASK = select(task.c.id).where(task.c.id == bindparam("task_id")).with_for_update(key_share=True)
+_END = update(assignment).where(assignment.c.id == bindparam("held"))

@@ -38,7 +38,7 @@ from plaudit.rollouts.answers import SampleConfig, generate, read_answers
 from plaudit.rollouts.sampling import Sampling
 from plaudit.rollouts.scoring import load_scorer
 from plaudit.training import ppo, reward, sft
-from plaudit.training.ppo_config import KLSettings, PPOConfig
+from plaudit.training.ppo_config import KLSettings, MissingEndSettings, PPOConfig
 from plaudit.training.reward_config import RewardConfig
 from plaudit.training.sft_config import SFTConfig
 
@@ -256,6 +256,8 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         iterations=config.ppo_iterations,
         prompts_per_iteration=config.ppo_prompts,
         sampling=_sampling(config, 4),
+        # a reward model of few rankings likes long answers, and one without an end is as long as can be
+        missing_eos=MissingEndSettings(mode="replace", value=-3.0),
         score_baseline="prompt",  # every prompt comes once, so the value branch cannot know what is usual for it
         kl=KLSettings.model_validate({"coef": config.kl_coef}),
         lam=1.0,

@@ -77,7 +77,7 @@ class QuickstartConfig(Config):
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     judge_epochs: int = Field(1, ge=1, description="As `reward_epochs`, of the judge, which only chooses a checkpoint.")
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
-    ppo_iterations: int = Field(12, ge=1, description="Rounds of sampling and training.")
+    ppo_iterations: int = Field(8, ge=1, description="Rounds of sampling and training.")
     ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
     ppo_lr: float = Field(1e-4, gt=0, description="Learning rate of PPO; the value branch takes half of it.")
     kl_coef: float = Field(0.05, ge=0, description="Weight of the KL penalty towards the SFT model.")
@@ -268,7 +268,7 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         value_warmup=0,
         value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,
-        eval_every=6,
+        eval_every=4,
         eval_samples=4,
         **_shared(config),
     )

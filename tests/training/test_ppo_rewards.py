@@ -9,7 +9,7 @@ from ppo_task import rows_of, rule, settings, write_task
 from transformers import AutoModelForCausalLM
 
 from plaudit.core.records import TokenGroup, user_prompt
-from plaudit.core.run import read_summary
+from plaudit.core.run import read_log, read_summary
 from plaudit.datasets.render import Renderer
 from plaudit.models.export import save_reward
 from plaudit.models.load import load_policy, load_reward, new_reward
@@ -121,10 +121,26 @@ def test_ensembles_combine_on_the_trunk(folder: Path, rewards: list[Path]) -> No
 
 def test_value_starts_as_the_reward_model(tmp_path: Path, folder: Path, rewards: list[Path]) -> None:
     task = write_task(tmp_path)
-    run = train(settings(task, folder, reward=str(rewards[0]), iterations=1, eval_every=1))
-    assert "the reward model" in read_summary(run)["value_start"]
+    changes = {"reward": str(rewards[0]), "iterations": 1, "eval_every": 1}
+    run = train(settings(task, folder, **changes))
+    assert read_summary(run)["value_start"].startswith(f"the reward model {rewards[0]}, with a zero head")
     (row,) = rows_of(run)
-    assert row["explained_variance"] != 0.0
+    assert row["explained_variance"] == pytest.approx(0.0, abs=1e-6)  # a zero head knows nothing
+    run = train(settings(task, folder, run="own-head", value_head="reward", **changes))
+    assert read_summary(run)["value_start"] == f"the reward model {rewards[0]}"
+    (row,) = rows_of(run)
+    assert abs(row["explained_variance"]) > 1e-3
+    assert "value_warmup" not in read_log(run, "timings")[0]
+
+
+def test_warm_up_improves_the_reward_models_head(tmp_path: Path, folder: Path, rewards: list[Path]) -> None:
+    task = write_task(tmp_path)
+    changes = {"reward": str(rewards[0]), "value_head": "reward", "iterations": 1, "eval_every": 1}
+    explained: list[float] = []
+    for passes in (0, 8):
+        run = train(settings(task, folder, run=f"passes-{passes}", value_warmup=passes, **changes))
+        explained.append(rows_of(run)[0]["explained_variance"])
+    assert explained[1] > explained[0]
 
 
 def test_ensemble_of_models_trains(tmp_path: Path, folder: Path, rewards: list[Path]) -> None:

@@ -14,7 +14,8 @@ from plaudit.core.records import Prompt, PromptRow
 if TYPE_CHECKING:
     from plaudit.datasets.render import Renderer
     from plaudit.models.policy import Policy
-    from plaudit.rollouts.answers import Answers
+    from plaudit.models.precision import Precision
+    from plaudit.rollouts.drawn import Answers, Drawn
     from plaudit.rollouts.sampling import Sampling
 
 
@@ -40,8 +41,10 @@ class Speaker:
     renderer: "Renderer"
     context: int | None
 
-    def answer(self, rows: Sequence[PromptRow], config: SamplingConfig, *, n: int, title: str) -> "list[Answers]":
-        """`n` answers to each prompt.
+    def answer(
+        self, rows: Sequence[PromptRow], config: SamplingConfig, *, n: int, title: str, drawn: "Drawn | None" = None
+    ) -> "list[Answers]":
+        """`n` answers to each prompt, but for those that `drawn` keeps already.
 
         Raises:
             DataError: a prompt leaves no room for an answer in the model's context; names its line.
@@ -52,7 +55,7 @@ class Speaker:
             self.fitting_ids(row, config.max_new_tokens)
         prompts = [row.prompt for row in rows]
         return answer_prompts(
-            self.policy, self.renderer, prompts, sampling_of(config, n), seed=config.seed, title=title
+            self.policy, self.renderer, prompts, sampling_of(config, n), seed=config.seed, title=title, drawn=drawn
         )
 
     def fitting_ids(self, row: PromptRow, max_new_tokens: int) -> tuple[int, ...]:
@@ -66,13 +69,13 @@ class Speaker:
         return ids
 
 
-def load_speaker(name: str, config: SamplingConfig) -> Speaker:
-    """Load a policy with its renderer. Raises ModelError."""
+def load_speaker(name: str, config: SamplingConfig, *, precision: "Precision | None" = None) -> Speaker:
+    """Load a policy with its renderer, in `precision` if its answers have been begun in one. Raises ModelError."""
     from plaudit.datasets.render import Renderer
     from plaudit.models.load import load_policy
     from plaudit.models.precision import choose_precision
 
-    precision = choose_precision(config.precision)
+    precision = precision or choose_precision(config.precision)
     policy = load_policy(name, precision=precision)
     say(f"{name}: {precision.name} ({precision.reason})")
     renderer = Renderer(policy.tokenizer, template=config.template, system=config.system)

@@ -10,6 +10,9 @@ from plaudit.cli.command import Command, Outcome
 from plaudit.cli.output import check_free
 from plaudit.core.records import PromptRow
 
+# Where things lie decides no draw (what lies there does, by its hash), and the reward scores after the last one.
+_NOT_DRAWN_WITH = {"out", "overwrite", "model", "prompts", "reward"}
+
 
 class GenerateConfig(SamplingConfig):
     """Settings of `plaudit generate`."""
@@ -42,30 +45,51 @@ class GenerateConfig(SamplingConfig):
 def _run(config: GenerateConfig) -> Outcome:
     from plaudit.core.files import write_jsonl
     from plaudit.datasets.read import read_prompts
+    from plaudit.rollouts.answers import model_content
+    from plaudit.rollouts.drawn import Drawn
 
     check_free(config.out, overwrite=config.overwrite)
-    rows = read_prompts(config.prompts, limit=config.limit).rows
+    prompts = read_prompts(config.prompts, limit=config.limit)
+    rows = prompts.rows
     scorer = _load_reward(config)  # before sampling: a wrong reward= must not cost an hour of answers
-    speaker = load_speaker(config.model, config)
-    answers = speaker.answer(rows, config, n=config.best_of or config.n, title="Sampling")
-    records = [
-        {"prompt": plain_prompt(one.prompt), "responses": list(one.responses), "finished": list(one.finished)}
-        for one in answers
-    ]
-    if scorer is not None:
-        _choose(records, rows, scorer)
-    write_jsonl(config.out, records)
-    unfinished = sum(not finished for one in answers for finished in one.finished)
+    given = config.model_dump(mode="json", exclude=_NOT_DRAWN_WITH)
+    given |= {f"input {name}": content for name, content in prompts.inputs("prompts").items()}
+    given["input model"] = model_content(config.model)
+    with Drawn.open(
+        config.out.with_name(f"{config.out.name}.partial"),
+        [row.prompt for row in rows],
+        given=given,
+        precision=config.precision,
+        replace=config.overwrite,
+    ) as drawn:
+        speaker = load_speaker(config.model, config, precision=drawn.precision)
+        answers = speaker.answer(rows, config, n=config.best_of or config.n, title="Sampling", drawn=drawn)
+        records = [
+            {"prompt": plain_prompt(one.prompt), "responses": list(one.responses), "finished": list(one.finished)}
+            for one in answers
+        ]
+        if scorer is not None:
+            _choose(records, rows, scorer)
+        write_jsonl(config.out, records)
+        drawn.remove()
+    return _outcome(config, records)
+
+
+def _outcome(config: GenerateConfig, records: list[dict[str, Any]]) -> Outcome:
+    unfinished = sum(not finished for record in records for finished in record["finished"])
     data: dict[str, Any] = {
         "out": str(config.out),
-        "prompts": len(rows),
-        "responses": sum(len(one.responses) for one in answers),
+        "prompts": len(records),
+        "responses": sum(len(record["responses"]) for record in records),
         "unfinished": unfinished,
     }
-    text = f"{config.out}: {data['responses']} answers to {len(rows)} prompts, {unfinished} cut off at max_new_tokens"
-    if scorer is not None:
+    text = (
+        f"{config.out}: {data['responses']} answers to {len(records)} prompts, {unfinished} cut off at max_new_tokens"
+    )
+    if config.reward is not None:
         chosen = [record["score"] for record in records if record["score"] is not None]
-        data |= {"mean_best_score": sum(chosen) / len(chosen) if chosen else None, "unscored": len(rows) - len(chosen)}
+        unscored = len(records) - len(chosen)
+        data |= {"mean_best_score": sum(chosen) / len(chosen) if chosen else None, "unscored": unscored}
         text += f"; mean best score {data['mean_best_score']:.4g}" if chosen else "; no answer could be scored"
     return Outcome(data, text)
 

@@ -113,6 +113,17 @@ def append_line(path: Path, line: str) -> None:
         file.write(line.encode("utf-8") + b"\n")
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cut off what a killed process wrote of its last line, so that the next line does not grow onto it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    complete = content.rfind(b"\n") + 1
+    if complete < len(content):
+        with explain_write_errors(path), open(path, "r+b") as handle:
+            handle.truncate(complete)
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of the file's bytes, in hexadecimal digits."""
     with open(path, "rb") as file:

@@ -25,6 +25,7 @@ from plaudit.core.files import (
     append_line,
     atomic_write,
     clean_leftovers,
+    drop_torn_line,
     explain_write_errors,
     json_line,
     make_folder,
@@ -75,7 +76,7 @@ class Run:
                 write_json(path / "inputs.json", {"stage": stage, "inputs": dict(inputs)})
                 atomic_write(path / "config.yaml", dump_config(config))  # last: it makes the folder a run
             for log in LOGS:
-                _drop_torn_line(path / f"{log}.jsonl")
+                drop_torn_line(path / f"{log}.jsonl")
             return cls(path, stage=stage, finished=(path / "summary.json").exists())
         except BaseException:
             _unlock(path)
@@ -231,17 +232,6 @@ def _last_step(path: Path, log: str) -> int | None:
     return rows[-1]["step"] if rows else None
 
 
-def _drop_torn_line(file: Path) -> None:
-    """Cut off what a killed process wrote of its last row, so that the next row does not grow onto it."""
-    if not file.exists():
-        return
-    content = file.read_bytes()
-    complete = content.rfind(b"\n") + 1
-    if complete < len(content):
-        with explain_write_errors(file), open(file, "r+b") as handle:
-            handle.truncate(complete)
-
-
 # --- opening -------------------------------------------------------------------------------------------------------
 
 
@@ -284,9 +274,9 @@ def _check_same(path: Path, stage: str, config: Config, inputs: Mapping[str, str
     recorded = read_inputs(path)
     new_config = cast(dict[str, Any], parse_yaml(dump_config(config)))
     differences = [
-        *_differences("", {"stage": recorded["stage"]}, {"stage": stage}),
-        *_differences("", _comparable(read_config(path)), _comparable(new_config)),
-        *_differences("input ", recorded["inputs"], inputs),
+        *list_differences("", {"stage": recorded["stage"]}, {"stage": stage}),
+        *list_differences("", _comparable(read_config(path)), _comparable(new_config)),
+        *list_differences("input ", recorded["inputs"], inputs),
     ]
     if differences:
         raise RunError(
@@ -301,14 +291,15 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flatten(config).items() if key != "run"}
 
 
-def _differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def list_differences(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], *, kept: str = "folder") -> list[str]:
+    """What differs between the settings or inputs written down and those given now, one line a key."""
     absent = object()
     lines: list[str] = []
     for key in dict.fromkeys([*old, *new]):
         before, now = old.get(key, absent), new.get(key, absent)
         if before != now:
             texts = ["absent" if value is absent else inline_yaml(value) for value in (before, now)]
-            lines.append(f"{prefix}{key}: {texts[0]} in the folder, {texts[1]} now")
+            lines.append(f"{prefix}{key}: {texts[0]} in the {kept}, {texts[1]} now")
     return lines
 
 

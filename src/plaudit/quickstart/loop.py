@@ -264,8 +264,6 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         epochs=2,
         minibatches=2,
         lr=config.ppo_lr,
-        value_head="zero",
-        value_warmup=0,
         value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,
         eval_every=4,

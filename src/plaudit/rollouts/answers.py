@@ -8,7 +8,7 @@ arXiv:2401.01879).
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,12 +23,13 @@ from plaudit.datasets.read import read_prompts
 from plaudit.datasets.render import Renderer
 from plaudit.models.load import load_policy, resolve_model
 from plaudit.models.policy import Policy
-from plaudit.models.precision import choose_precision
-from plaudit.rollouts.engine import sample
+from plaudit.rollouts.drawn import Answers, Drawn
+from plaudit.rollouts.engine import Rollout, sample
 from plaudit.rollouts.sampling import Sampling
 from plaudit.rollouts.scoring import Scorer, load_scorer, scorer_hash
 
 FILE = "answers.jsonl"
+KEPT = "answers.jsonl.partial"
 
 
 class SampleConfig(Config):
@@ -56,55 +57,60 @@ class SampleConfig(Config):
         return self
 
 
-class Answers(NamedTuple):
-    """The answers to one prompt; one value an answer in each of the other fields."""
-
-    prompt: Prompt
-    responses: tuple[str, ...]
-    finished: tuple[bool, ...]
-    """Whether it ended by itself, and not at the length limit."""
-    tokens: tuple[int, ...]
-
-
 def generate(config: SampleConfig) -> Path:
     """Sample answers and write them to `run/answers.jsonl`; returns the run folder. Does nothing if that is finished.
 
+    Killed or stopped, it goes on with the prompts that are not answered yet (`Drawn`).
+
     Raises:
         DataError, ModelError, ConfigError, RunError: bad input, before anything is sampled.
+        Interrupted: Ctrl-C; the answers so far are kept.
     """
     rows = read_prompts(config.prompts, limit=config.limit)
-    inputs = rows.inputs("prompts") | {"model": _content(config.model)}
+    inputs = rows.inputs("prompts") | {"model": model_content(config.model)}
     if config.reward is not None:
-        inputs["reward"] = scorer_hash(config.reward) or _content(config.reward)
+        inputs["reward"] = scorer_hash(config.reward) or model_content(config.reward)
     with Run.open(config.run, stage="sample", config=config, inputs=inputs) as run:
         if run.finished:
+            (run.path / KEPT).unlink(missing_ok=True)  # killed between the end of the run and this
             say(f"{run.path} is finished already: {run.path / FILE}")
             return run.path
-        precision = choose_precision(config.precision)
-        policy = load_policy(config.model, precision=precision, train_layers=1)
-        renderer = Renderer(policy.tokenizer, template=config.template, system=config.system)
         prompts = [row.prompt for row in rows.rows]
-        if config.reward is None:
-            answers = answer_prompts(policy, renderer, prompts, config.sampling, seed=config.seed)
-        else:
-            scorer = load_scorer(config.reward, precision=precision.name)
-            answers = best_of_n(
-                policy, renderer, prompts, config.sampling, best_of=config.best_of, scorer=scorer, seed=config.seed
+        with Drawn.open(run.path / KEPT, prompts, given={}, precision=config.precision) as drawn:
+            answers = _draw(config, prompts, drawn)
+            write_jsonl(run.path / FILE, map(_row, answers))
+            tokens = [count for one in answers for count in one.tokens]
+            finished = [ended for one in answers for ended in one.finished]
+            run.finish(
+                {
+                    "stage": "sample",
+                    "prompts": len(answers),
+                    "answers": len(tokens),
+                    "mean_tokens": sum(tokens) / len(tokens),
+                    "clipped_length": 1.0 - sum(finished) / len(finished),
+                }
             )
-        write_jsonl(run.path / FILE, map(_row, answers))
-        tokens = [count for one in answers for count in one.tokens]
-        finished = [ended for one in answers for ended in one.finished]
-        run.finish(
-            {
-                "stage": "sample",
-                "prompts": len(answers),
-                "answers": len(tokens),
-                "mean_tokens": sum(tokens) / len(tokens),
-                "clipped_length": 1.0 - sum(finished) / len(finished),
-            }
-        )
+            drawn.remove()
         say(f"{len(tokens)} answers to {len(prompts)} prompts are in {run.path / FILE}.")
         return run.path
+
+
+def _draw(config: SampleConfig, prompts: Sequence[Prompt], drawn: Drawn) -> list[Answers]:
+    policy = load_policy(config.model, precision=drawn.precision, train_layers=1)
+    renderer = Renderer(policy.tokenizer, template=config.template, system=config.system)
+    if config.reward is None:
+        return answer_prompts(policy, renderer, prompts, config.sampling, seed=config.seed, drawn=drawn)
+    scorer = load_scorer(config.reward, precision=drawn.precision.name)
+    return best_of_n(
+        policy,
+        renderer,
+        prompts,
+        config.sampling,
+        best_of=config.best_of,
+        scorer=scorer,
+        seed=config.seed,
+        drawn=drawn,
+    )
 
 
 def answer_prompts(
@@ -115,8 +121,11 @@ def answer_prompts(
     *,
     seed: int,
     title: str = "Sampling",
+    drawn: Drawn | None = None,
 ) -> list[Answers]:
     """`sampling.n` answers to each prompt, in the prompts' order. A prompt's answers depend on it and the seed alone.
+
+    What `drawn` keeps of these prompts is not drawn again, and what is drawn is added to it.
 
     Raises:
         DataError: a prompt leaves no room for an answer.
@@ -129,24 +138,36 @@ def answer_prompts(
                 f"The prompt {_opening(prompt)} has {len(tokens)} tokens and an answer may have "
                 f"{sampling.max_new_tokens}, but the model's context is {context}. Shorten the prompt."
             )
-    with Progress(title, len(prompts) * sampling.n) as progress:
-        rollouts = sample(
-            policy,
-            ids,
-            sampling,
-            end_ids=renderer.end_ids,
-            seeds=[derive(seed, "sample", prompt_key(prompt)) for prompt in prompts],
-            on_done=lambda _prompt, _rollout: progress.advance(),
-        )
-    return [
-        Answers(
-            prompt,
+    found = dict(drawn.answers) if drawn else {}
+    left = [place for place in range(len(prompts)) if place not in found]
+    rollouts: dict[int, dict[int, Rollout]] = {place: {} for place in left}
+
+    def keep(index: int, number: int, rollout: Rollout) -> None:
+        progress.advance()
+        place = left[index]
+        rollouts[place][number] = rollout
+        if len(rollouts[place]) < sampling.n:
+            return
+        row = [rollout for _, rollout in sorted(rollouts.pop(place).items())]
+        found[place] = Answers(
+            prompts[place],
             tuple(renderer.decode(rollout.response) for rollout in row),
             tuple(rollout.stopped for rollout in row),
             tuple(len(rollout.response) for rollout in row),
         )
-        for prompt, row in zip(prompts, rollouts, strict=True)
-    ]
+        if drawn:
+            drawn.add(place, found[place])
+
+    with Progress(title, len(prompts) * sampling.n, done=len(found) * sampling.n) as progress:
+        sample(
+            policy,
+            [ids[place] for place in left],
+            sampling,
+            end_ids=renderer.end_ids,
+            seeds=[derive(seed, "sample", prompt_key(prompts[place])) for place in left],
+            on_done=keep,
+        )
+    return [found[place] for place in range(len(prompts))]
 
 
 def best_of_n(
@@ -158,14 +179,16 @@ def best_of_n(
     best_of: int,
     scorer: Scorer,
     seed: int,
+    drawn: Drawn | None = None,
 ) -> list[Answers]:
-    """As `answer_prompts`, with each answer the best of `best_of` of its own.
+    """As `answer_prompts`, with each answer the best of `best_of` of its own. `drawn` keeps all of them, unscored.
 
     Raises:
         DataError: as there, or the scorer left every answer of a choice unscored.
     """
-    drawn = sampling.model_copy(update={"n": sampling.n * best_of})
-    answers = answer_prompts(policy, renderer, prompts, drawn, seed=seed, title=f"Sampling best of {best_of}")
+    more = sampling.model_copy(update={"n": sampling.n * best_of})
+    title = f"Sampling best of {best_of}"
+    answers = answer_prompts(policy, renderer, prompts, more, seed=seed, title=title, drawn=drawn)
     flat = [(one.prompt, response) for one in answers for response in one.responses]
     scores = iter(scorer.score([prompt for prompt, _ in flat], [response for _, response in flat]))
     return [_keep_best(one, [next(scores) for _ in one.responses], best_of, scorer.name) for one in answers]
@@ -211,6 +234,7 @@ def _opening(prompt: Prompt) -> str:
     return repr(prompt[-1].content[:60])
 
 
-def _content(model: str) -> str:
+def model_content(model: str) -> str:
+    """SHA-256 of a model's folder, for a run's inputs; the name of one on a hub."""
     resolved = resolve_model(model)
     return sha256_tree(Path(resolved)) if Path(resolved).is_dir() else resolved

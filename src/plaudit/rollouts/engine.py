@@ -70,7 +70,7 @@ def sample(
     seeds: Sequence[int],
     keep_states: bool = False,
     max_rows: int = MAX_ROWS,
-    on_done: Callable[[int, Rollout], None] | None = None,
+    on_done: Callable[[int, int, Rollout], None] | None = None,
     on_token: Callable[[int, int], None] | None = None,
 ) -> list[list[Rollout]]:
     """``sampling.n`` answers to each prompt.
@@ -82,7 +82,7 @@ def sample(
             is in the batch (but for rounding: products of other shapes may differ in the last bit).
         keep_states: keep the trunk states of prompts and answers.
         max_rows: answers decoded at once.
-        on_done: called with (prompt index, rollout) as answers finish, for progress.
+        on_done: called with (prompt index, answer index, rollout) as answers finish.
         on_token: called with (prompt index, token) as tokens are drawn, for streaming.
 
     Returns:
@@ -204,7 +204,7 @@ def _retire(
     cache: DecodeCache,
     sampling: Sampling,
     done: dict[tuple[int, int], Rollout],
-    on_done: Callable[[int, Rollout], None] | None,
+    on_done: Callable[[int, int, Rollout], None] | None,
 ) -> list[_Row]:
     """Finished rows become rollouts and leave batch and cache; with states kept, after their last token was fed."""
     keeps_states = any(row.prompt_states is not None for row in rows)
@@ -215,7 +215,7 @@ def _retire(
         if is_ready:
             done[row.slot] = _rollout(row)
             if on_done is not None:
-                on_done(row.slot[0], done[row.slot])
+                on_done(*row.slot, done[row.slot])
     return [rows[i] for i in cache.drop([i for i, is_ready in enumerate(ready) if is_ready])]
 
 

@@ -156,7 +156,7 @@ def _misled(rows: Sequence[Row]) -> str | None:
     return (
         f"The value branch explains {last[-1]['explained_variance']:.2f} of the returns' variance (1 is perfect, 0 "
         f"knows nothing) and stayed below {MIN_EXPLAINED_VARIANCE:g} for {CRITIC_ITERATIONS} iterations: it adds noise "
-        "to the advantages. Raise value_lr or vf_coef, or normalise the reward."
+        "to the advantages. Use value_head=zero, raise value_lr or vf_coef, or normalise the reward."
     )
 
 

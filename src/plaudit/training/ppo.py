@@ -10,7 +10,8 @@ Departures from the papers and from the code of Ziegler et al.:
 4. Advantages are whitened over the whole iteration, not in each minibatch.
 5. The score is added at the last response token, end of turn included. A score is clipped (`reward_clip`) before the
    missing-EOS rule.
-6. The value branch is fitted to the first iteration's returns before the policy moves (`value_warmup`).
+6. The value branch starts with the reward model's layers under a zero head. InstructGPT keeps the reward model's head,
+   which says little about unfinished answers (`value_head=reward`); `value_warmup` fits either before the policy moves.
 7. The checkpoint is chosen by a judge other than the training reward, on held-out prompts; step 0, the SFT model, is
    one of them.
 
@@ -174,8 +175,8 @@ def _learn(
         agreement = doctor.check_sampler(e.sampler_log_probs, e.log_probs, e.mask, compute=policy.precision.compute)
         if state.step == 0:
             doctor.check_start(e.log_probs, e.ref_log_probs, e.mask)
-    # The value branch starts as a reward model, which never saw an unfinished answer: it learns what one is worth from
-    # whole returns (lambda 1: no value in them) before any advantage is computed with it
+    # A reward model never saw an unfinished answer: with its head, the value branch can first learn what one is worth
+    # from whole returns (lambda 1: no value in them), before any advantage is computed with it
     if state.step == 0 and config.value_warmup:
         with _timed(seconds, "value_warmup"):
             whole_returns = aim(experience, config, kl_coef=coefficient, lam=1.0)

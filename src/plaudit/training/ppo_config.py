@@ -94,11 +94,11 @@ class PPOConfig(Config):
     clip: float = Field(0.2, gt=0, description="Range of the probability ratio around 1.")
     value_clip: float = Field(0.2, gt=0, description="Range of a new value around the old one.")
     vf_coef: float = Field(0.1, gt=0, description="Weight of the value loss.")
-    value_head: Literal["reward", "zero"] = Field(
-        "reward", description="Head of a value branch that starts as the reward model: that model's, or zero."
+    value_head: Literal["zero", "reward"] = Field(
+        "zero", description="Head of a value branch whose layers start as the reward model's: zero, or that model's."
     )
     value_warmup: int = Field(
-        8, ge=0, description="Passes that fit the value branch to the first iteration before the policy moves."
+        0, ge=0, description="Passes that fit the value branch to the first iteration before the policy moves."
     )
     target_kl: float | None = Field(
         None, gt=0, description="End the passes of an iteration once the approx_kl of a pass exceeds this."

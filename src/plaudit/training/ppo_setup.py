@@ -91,8 +91,8 @@ def read_data(config: PPOConfig) -> Data:
 def load_cast(config: PPOConfig, precision: Precision) -> Cast:
     """Load policy, reference, reward, judge and value branch.
 
-    The value branch starts as the reward model where that shares the policy's trunk (Ouyang et al. 2022), otherwise as
-    the policy with a zero head (Ziegler et al. 2019).
+    The value branch starts with the reward model's layers where that shares the policy's trunk (Ouyang et al. 2022),
+    otherwise with the policy's (Ziegler et al. 2019). Its head starts at zero, or as the reward model's (`value_head`).
     """
     policy = load_policy(
         config.policy,

@@ -116,8 +116,9 @@ def minibatch_order(count: int, *, seed: int, iteration: int, passes: int) -> li
 def warm_up_value(learner: Learner, experience: Experience, targets: Targets, config: PPOConfig) -> None:
     """Fit the value branch to the returns, `value_warmup` passes, before the policy moves for the first time.
 
-    A reward model scores finished answers; of a state in the middle of one it says something, but not its value. Its
-    errors there are larger than what separates good answers from bad ones, and the first advantages would be noise.
+    Meant for `value_head=reward`. A reward model scores finished answers; of a state in the middle of one it says
+    something, but not its value. Its errors there are larger than what separates good answers from bad ones, and the
+    first advantages would be noise.
     """
     for _ in range(config.value_warmup):
         for micros in experience.minibatches:

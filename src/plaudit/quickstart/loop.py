@@ -76,6 +76,7 @@ class QuickstartConfig(Config):
     sft_lr: float = Field(5e-5, gt=0, description="Peak learning rate of SFT.")
     reward_epochs: int = Field(2, ge=1, description="Passes over the rankings.")
     judge_epochs: int = Field(1, ge=1, description="As `reward_epochs`, of the judge, which only chooses a checkpoint.")
+    judge_rankings: int = Field(300, ge=2, description="Rankings the judge learns from, out of all by its labelers.")
     reward_lr: float = Field(1e-4, gt=0, description="Peak learning rate of the reward models.")
     ppo_iterations: int = Field(8, ge=1, description="Rounds of sampling and training.")
     ppo_prompts: int = Field(16, ge=1, description="Prompts a round, with four answers each.")
@@ -237,6 +238,7 @@ def _reward(config: QuickstartConfig, stage: str) -> RewardConfig:
         model=str(config.run / "sft"),
         data=str(config.run / f"{stage}-labels" / RANKINGS),
         epochs=config.judge_epochs if stage == "judge" else config.reward_epochs,
+        limit=config.judge_rankings if stage == "judge" else None,
         batch_size=4,
         lr=config.reward_lr,
         head_lr=10 * config.reward_lr,  # it starts from nothing, the layers from a language model

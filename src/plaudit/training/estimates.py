@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 class Estimate(NamedTuple):
@@ -78,4 +78,4 @@ def _ratio(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float
 
 
 def _quantile(prompts: int) -> float:
-    return float(stats.t.ppf(0.975, prompts - 1))
+    return float(special.stdtrit(prompts - 1, 0.975))  # scipy.stats has it too, and takes 0.3 s to import

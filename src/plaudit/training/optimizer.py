@@ -185,16 +185,20 @@ def _master(name: str, parameter: Parameter) -> Tensor:
 
 
 def _among_those_that_round_to(rounded: Tensor, seed: int) -> Tensor:
-    """Random float32 numbers, uniform between the halfway points to the neighbours of each number in `rounded`."""
+    """Random float32 numbers between the halfway points to the neighbours of each bfloat16 number in `rounded`.
+
+    A bfloat16 number is the upper half of a float32 one, and rounding looks at the lower half: any lower half within
+    2^15 - 1 of zero rounds back. One integer addition does it, in a tenth of the time of interpolation between neighbours, which
+    was a third of what a run on all layers took to start.
+    """
+    assert rounded.dtype == torch.bfloat16, f"no rounding is known from float32 to {rounded.dtype}"
     generator = torch.Generator(rounded.device).manual_seed(seed)
-    exact = rounded.to(torch.float32)
-    infinity = torch.full_like(rounded, math.inf)
-    below = (exact + torch.nextafter(rounded, -infinity).to(torch.float32)) / 2
-    above = (exact + torch.nextafter(rounded, infinity).to(torch.float32)) / 2
-    place = torch.rand(exact.shape, generator=generator, device=exact.device)
-    drawn = below + place * (above - below)
-    # a halfway point itself may round to the neighbour
-    return torch.where(drawn.to(rounded.dtype) == rounded, drawn, exact)
+    four_each = torch.empty(-(-rounded.numel() // 4), dtype=torch.int64, device=rounded.device)
+    four_each.random_(-(2**63), None, generator=generator)
+    lower = four_each.view(torch.int16)[: rounded.numel()].view(rounded.shape)
+    lower.clamp_(min=1 - 2**15)  # the halfway point itself may round to the neighbour
+    lower.masked_fill_(rounded == 0, 0)  # below zero's bits there is no number
+    return rounded.to(torch.float32).view(torch.int32).add_(lower).view(torch.float32)
 
 
 def _form(tensors: Mapping[str, Tensor], key: str) -> str:

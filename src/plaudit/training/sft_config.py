@@ -50,7 +50,7 @@ class SFTConfig(Config):
     )
     eval_limit: int = Field(200, ge=2, description="Most held-out prompts that are evaluated.")
     samples: int = Field(4, ge=0, description="Held-out prompts answered at each evaluation, for reading.")
-    sample_tokens: int = Field(128, ge=1, description="Longest of these answers in tokens.")
+    sample_tokens: int = Field(64, ge=1, description="Longest of these answers in tokens.")
     checkpoint_every: int | None = Field(None, ge=1, description="Steps between checkpoints; none is every 10 minutes.")
 
     @model_validator(mode="after")

@@ -16,12 +16,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from course import course_table
 from data import Files, prepare
 from pydantic import Field
-from table import compare, write_table
+from table import compare, policy_table
 
 from plaudit.core.config import Config, load_config
 from plaudit.core.errors import PlauditError
+from plaudit.core.files import atomic_write
 from plaudit.core.progress import say
 from plaudit.evaluation import reward_audit
 from plaudit.reports.report import build
@@ -65,6 +67,22 @@ class E2EConfig(Config):
 
 def run(config: E2EConfig) -> Path:
     """Run the example, or what is left of it; returns its folder."""
+    files = first_stages(config)
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("PPO with a KL penalty", lambda: ppo.train(ppo_settings(config, files, "ppo", config.kl_coef))),
+        ("PPO without a KL penalty", lambda: ppo.train(ppo_settings(config, files, "ppo-no-kl", 0.0))),
+        ("DPO on the same rankings", lambda: dpo.train(_dpo(config, files))),
+        ("answers to the test prompts", lambda: _answer(config, files)),
+        ("comparison", lambda: _compare(config)),
+        ("tables and report", lambda: (_write_tables(config.run), build([config.run]))),
+    ]
+    _take(steps, first=4)
+    say(f"Tables: {config.run / 'table.md'}. Report: {config.run / 'report.html'}.")
+    return config.run
+
+
+def first_stages(config: E2EConfig) -> Files:
+    """The data, and the models that everything after starts from: SFT, reward ensemble, judge."""
     files = prepare(
         config.data,
         config.run / "data",
@@ -77,18 +95,15 @@ def run(config: E2EConfig) -> Path:
         ("SFT on people's sentences", lambda: sft.train(_sft(config, files))),
         ("reward ensemble, one half of the labelers", lambda: _reward(config, files)),
         ("judge, the other half", lambda: _judge(config, files)),
-        ("PPO with a KL penalty", lambda: ppo.train(_ppo(config, files, "ppo", config.kl_coef))),
-        ("PPO without a KL penalty", lambda: ppo.train(_ppo(config, files, "ppo-no-kl", 0.0))),
-        ("DPO on the same rankings", lambda: dpo.train(_dpo(config, files))),
-        ("answers to the test prompts", lambda: _answer(config, files)),
-        ("comparison", lambda: compare(config.run, policies=list(_policies(config)), seed=config.seed)),
-        ("table and report", lambda: (write_table(config.run), build([config.run]))),
     ]
-    for number, (title, step) in enumerate(steps, start=1):
-        say(f"\n[{number}/{len(steps)}] {title}", style="bold")
+    _take(steps, first=1)
+    return files
+
+
+def _take(steps: list[tuple[str, Callable[[], object]]], *, first: int) -> None:
+    for number, (title, step) in enumerate(steps, start=first):
+        say(f"\n[{number}] {title}", style="bold")
         step()
-    say(f"Table: {config.run / 'table.md'}. Report: {config.run / 'report.html'}.")
-    return config.run
 
 
 def _sft(config: E2EConfig, files: Files) -> SFTConfig:
@@ -129,7 +144,8 @@ def _scalar(config: E2EConfig, files: Files) -> dict[str, Any]:
     }
 
 
-def _ppo(config: E2EConfig, files: Files, name: str, kl_coef: float) -> PPOConfig:
+def ppo_settings(config: E2EConfig, files: Files, name: str, kl_coef: float) -> PPOConfig:
+    """PPO from the SFT model, in the run folder of this name."""
     return PPOConfig(
         run=config.run / name,
         policy=str(config.run / "sft"),
@@ -139,7 +155,7 @@ def _ppo(config: E2EConfig, files: Files, name: str, kl_coef: float) -> PPOConfi
         eval_prompts=str(files.choose),
         iterations=config.iterations,
         prompts_per_iteration=16,
-        sampling=_sampling(config, 4),
+        sampling=sampling_settings(config, 4),
         kl=KLSettings.model_validate({"coef": kl_coef}),
         epochs=2,
         minibatches=2,
@@ -184,14 +200,25 @@ def _answer(config: E2EConfig, files: Files) -> None:
         settings = SampleConfig(
             run=config.run / f"test-{name}",
             prompts=str(files.test),
-            sampling=_sampling(config, config.test_answers),
+            sampling=sampling_settings(config, config.test_answers),
             seed=config.seed,
             **how,
         )
         generate(settings)
 
 
-def _sampling(config: E2EConfig, n: int) -> Sampling:
+def _compare(config: E2EConfig) -> Path:
+    return compare(config.run, policies=list(_policies(config)), models=config.run, seed=config.seed)
+
+
+def _write_tables(run: Path) -> None:
+    tables = [policy_table(run), course_table([run / "ppo", run / "ppo-no-kl"])]
+    atomic_write(run / "table.md", "\n\n".join(tables) + "\n")
+    say("\n\n".join(tables))
+
+
+def sampling_settings(config: E2EConfig, n: int) -> Sampling:
+    """How n answers to a prompt are drawn."""
     return Sampling.model_validate({"n": n, "max_new_tokens": config.max_new_tokens})
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from plaudit.core.config import Config
-from plaudit.core.files import atomic_write, sha256_file
-from plaudit.core.progress import say
+from plaudit.core.files import sha256_file
 from plaudit.core.records import Prompt, prompt_key
 from plaudit.core.run import Run, read_summary
 from plaudit.evaluation.comparison import Contestant, Judge, compare_policies
@@ -26,8 +25,8 @@ _FOLDER = Path(__file__).parent
 _RULE = os.path.relpath(_FOLDER / "slots.py") + ":judge"  # a name for the report, without the folders of this machine
 
 
-def write_table(run: Path) -> Path:
-    """`table.md`: for each policy facts missing and invented, the judge, the training reward, length, and win rates."""
+def policy_table(run: Path) -> str:
+    """For each policy facts missing and invented, the judge, the training reward, length, and win rates."""
     summary = read_summary(run / "evaluation")
     lines = [
         "| policy | facts missing | facts invented | judge | training reward | tokens | rule: wins | judge: wins |",
@@ -37,11 +36,9 @@ def write_table(run: Path) -> Path:
     rule, judge = summary["rule"], summary["judge"]
     for name, row in summary["policies"].items():
         wins = [_rate(rates.get((name, scorer))) for scorer in (rule, judge)]
-        cells = [_mean(row[key]) for key in ("missing", "invented", "judge", "reward", "tokens")]
+        cells = [mean_cell(row[key]) for key in ("missing", "invented", "judge", "reward", "tokens")]
         lines.append(f"| {name} | {' | '.join([*cells, *wins])} |")
-    atomic_write(run / "table.md", "\n".join(lines) + "\n")
-    say("\n".join(lines))
-    return run / "table.md"
+    return "\n".join(lines)
 
 
 class Remembered:
@@ -66,13 +63,14 @@ class CompareConfig(Config):
     """Settings of the comparison, as its run folder records them."""
 
     run: Path = Field(description="Run folder.")
+    models: Path = Field(description="Folder of the judge and of the training reward.")
     policies: list[str] = Field(description="Contestants; each is compared with the first.")
     seed: int = Field(description="Seed of the samples that the report shows.")
 
 
-def compare(run: Path, *, policies: list[str], seed: int) -> Path:
-    """Judge every policy's answers and write run/evaluation; the first policy is the one all are compared with."""
-    settings = CompareConfig(run=run / "evaluation", policies=policies, seed=seed)
+def compare(run: Path, *, policies: list[str], models: Path, seed: int) -> Path:
+    """Judge every policy's answers, in run/test-NAME, and write run/evaluation; all are compared with the first."""
+    settings = CompareConfig(run=run / "evaluation", models=models, policies=policies, seed=seed)
     inputs = {name: sha256_file(run / f"test-{name}" / FILE) for name in policies}
     inputs["rule"] = sha256_file(_FOLDER / "slots.py")
     with Run.open(settings.run, stage="evaluate", config=settings, inputs=inputs) as stage:
@@ -81,11 +79,11 @@ def compare(run: Path, *, policies: list[str], seed: int) -> Path:
         stage.rewind(-1)
         rule = Judge(load_scorer(_RULE), True, "a rule that counts facts missing and invented, unseen by training")
         judge = Judge(
-            Remembered(load_scorer(str(run / "judge"))),
+            Remembered(load_scorer(str(models / "judge"))),
             False,
             "a reward model of other labelers; PPO's checkpoints were chosen by it, on other prompts",
         )
-        reward = Judge(Remembered(load_scorer(str(run / "reward"))), False, "the training reward")
+        reward = Judge(Remembered(load_scorer(str(models / "reward"))), False, "the training reward")
         answers = {name: read_answers(run / f"test-{name}") for name in policies}
         base = policies[0]
         comparisons: list[dict[str, Any]] = []
@@ -108,7 +106,7 @@ def compare(run: Path, *, policies: list[str], seed: int) -> Path:
 
 def _means(answers: list[Answers], judge: Judge, reward: Judge) -> dict[str, Any]:
     """Means over a policy's answers, with intervals clustered by prompt."""
-    slots = _slots()
+    slots = load_slots()
     prompts = [one.prompt for one in answers for _ in one.responses]
     texts = [text for one in answers for text in one.responses]
     covered = [slots.coverage(prompt[-1].content, text) for prompt, text in zip(prompts, texts, strict=True)]
@@ -128,7 +126,8 @@ def _means(answers: list[Answers], judge: Judge, reward: Judge) -> dict[str, Any
     return means
 
 
-def _slots() -> Any:
+def load_slots() -> Any:
+    """The module of the rule, by path: examples are scripts and not part of the package."""
     spec = importlib.util.spec_from_file_location("slots", _FOLDER / "slots.py")
     assert spec is not None
     assert spec.loader is not None
@@ -137,7 +136,8 @@ def _slots() -> Any:
     return module
 
 
-def _mean(found: dict[str, float]) -> str:
+def mean_cell(found: dict[str, float]) -> str:
+    """A mean with its interval, as a table shows it."""
     digits = 1 if found["value"] >= 10 else 2
     return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
 

@@ -1,35 +1,14 @@
 """The split of the E2E example: no prompt and no labeler on two sides."""
 
-import gzip
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from e2e_rows import write_data
 
 from plaudit.core.errors import DataError
 from plaudit.core.files import read_jsonl
-
-
-def write(folder: Path, *, shared: bool = False) -> Path:
-    written = [{"prompt": f"name[Written {i}]", "response": f"text {i} {j}"} for i in range(12) for j in range(3)]
-    ranked = [
-        {
-            "prompt": "name[Written 0]" if shared and i == 0 else f"name[Ranked {i}]",
-            "criterion": criterion,
-            "labeler": f"w{(i + j) % 7}",
-            "responses": [{"text": "a", "score": 50.0}, {"text": "b", "score": 90.0}, {"text": "c", "score": 50.0}],
-        }
-        for i in range(20)
-        for j in range(3)
-        for criterion in ("quality", "naturalness")
-    ]
-    folder.mkdir()
-    for name, rows in (("demonstrations", written), ("rankings", ranked)):
-        with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
-            out.writelines(json.dumps(row) + "\n" for row in rows)
-    return folder
 
 
 def parts(module: ModuleType, source: Path, folder: Path, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
@@ -38,7 +17,7 @@ def parts(module: ModuleType, source: Path, folder: Path, *, seed: int = 0) -> d
 
 
 def test_no_prompt_and_no_labeler_is_on_two_sides(e2e_data: ModuleType, tmp_path: Path) -> None:
-    found = parts(e2e_data, write(tmp_path / "source"), tmp_path / "out")
+    found = parts(e2e_data, write_data(tmp_path / "source"), tmp_path / "out")
     prompts = {name: {row["prompt"] for row in rows} for name, rows in found.items()}
     assert len(prompts["test"]) == 5
     assert len(prompts["choose"]) == 3
@@ -53,19 +32,19 @@ def test_no_prompt_and_no_labeler_is_on_two_sides(e2e_data: ModuleType, tmp_path
 
 
 def test_every_quality_ranking_is_used_once(e2e_data: ModuleType, tmp_path: Path) -> None:
-    found = parts(e2e_data, write(tmp_path / "source"), tmp_path / "out")
+    found = parts(e2e_data, write_data(tmp_path / "source"), tmp_path / "out")
     assert sum(len(found[name]) for name in ("reward", "reward_test", "judge", "judge_test")) == 60
     assert all(row["ranks"] == [2, 1, 2] for name in ("reward", "judge") for row in found[name])
 
 
 def test_the_seed_alone_decides(e2e_data: ModuleType, tmp_path: Path) -> None:
-    source = write(tmp_path / "source")
+    source = write_data(tmp_path / "source")
     assert parts(e2e_data, source, tmp_path / "a") == parts(e2e_data, source, tmp_path / "b")
     assert parts(e2e_data, source, tmp_path / "a") != parts(e2e_data, source, tmp_path / "c", seed=1)
 
 
 def test_a_leak_and_a_missing_file_are_refused(e2e_data: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="leak"):
-        parts(e2e_data, write(tmp_path / "source", shared=True), tmp_path / "out")
+        parts(e2e_data, write_data(tmp_path / "source", shared=True), tmp_path / "out")
     with pytest.raises(DataError, match=r"demonstrations\.jsonl\.gz"):
         parts(e2e_data, tmp_path / "nowhere", tmp_path / "out")

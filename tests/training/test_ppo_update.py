@@ -23,7 +23,7 @@ from plaudit.training.optimizer import Optimizer, ParameterGroup
 from plaudit.training.ppo_config import PPOConfig
 from plaudit.training.ppo_experience import Experience, Scored, aim, drop_unscored, measure, value_again
 from plaudit.training.ppo_reward import Answered, Grade, kept_states
-from plaudit.training.ppo_update import Learner, accumulate, update, warm_up_value
+from plaudit.training.ppo_update import Learner, accumulate_policy, accumulate_value, update, warm_up_value
 from tiny import make_folder
 
 PROMPTS = [user_prompt(text) for text in ("name a fruit", "how are you today?", "say yes", "one two three", "go")]
@@ -85,7 +85,8 @@ def experience(given: Learner, scored: Scored, *, micro_tokens: int = 10_000, mi
 def gradients(given: Learner, found: Experience, config: PPOConfig) -> dict[str, Tensor]:
     """Gradients of one minibatch at a policy that has moved since it sampled, so that clipping plays a part."""
     targets = aim(found, config, kl_coef=0.1)
-    accumulate(given, found.minibatches[0], found, targets, config, kl_coef=0.1)
+    accumulate_policy(given.policy, found.minibatches[0], found, targets, config, kl_coef=0.1)
+    accumulate_value(given.value, found.minibatches[0], found, targets, config)
     out = {}
     for role, model in (("policy", given.policy), ("value", given.value)):
         for name, parameter in model.trainable().items():

@@ -50,17 +50,15 @@ class Micro(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The forward passes of one micro-batch, with their graphs: the first backward pass starts from them.
+    """The policy's forward pass over one micro-batch, with its graph: the first backward pass starts from it.
 
     Attributes:
         minibatch: the first one that trains; the micro-batch is the first one in it.
-        log_probs: (s, t) of the policy.
-        values: (s, t) of the value branch, or None once that has changed.
+        log_probs: (s, t).
     """
 
     minibatch: int
     log_probs: Tensor
-    values: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,9 @@ def measure(
     """Log-probs, reference log-probs and values of all answers, from the trunk states that sampling kept.
 
     The packing is decided here and kept for all epochs: another packing sums in another order, and the first ratio
-    would be 1 only up to rounding. One micro-batch of the minibatch `first`, which trains first, keeps its graph: no
-    weight moves until then, so its first forward pass is this one. More of them would cost memory for every one.
+    would be 1 only up to rounding. One micro-batch of the minibatch `first`, which trains first, keeps its policy
+    graph: no weight moves until then, so its first forward pass is this one. More graphs, the value branch's too,
+    would cost the memory of each.
     """
     steps: list[tuple[Micro, ...]] = []
     places: list[tuple[int, int]] = []
@@ -156,12 +155,13 @@ def measure(
             ref = reference.log_probs(packed, states, temperature=temperature)
             with torch.set_grad_enabled(minibatch == first and len(micros) == 1):
                 own = policy.log_probs(packed, states, temperature=temperature)
-                log_probs, values = packed.unpack(own.log_prob), packed.unpack(value.values(packed, states))
+                log_probs = packed.unpack(own.log_prob)
             if log_probs.requires_grad:
-                live = Live(minibatch, log_probs, values)
+                live = Live(minibatch, log_probs)
+            values = packed.unpack(value.values(packed, states))
             sampled = [scored.answered[i].rollouts[j].log_probs for i, j in places[start:]]
             flat = (packed.unpack(column) for column in (ref.log_prob, torch.cat(sampled), own.entropy))
-            columns.append((packed.mask, log_probs.detach(), *flat, values.detach()))
+            columns.append((packed.mask, log_probs.detach(), *flat, values))
         steps.append(tuple(micros))
     longest = max(column[0].shape[1] for column in columns)
     mask, own, ref, sampled, entropy, values = (
@@ -208,8 +208,7 @@ def value_again(experience: Experience, value: ScalarModel) -> Experience:
     ]
     longest = experience.mask.shape[1]
     values = torch.cat([F.pad(column, (0, longest - column.shape[1])) for column in columns])
-    live = None if experience.live is None else experience.live._replace(values=None)
-    return replace(experience, values=values, live=live)
+    return replace(experience, values=values)
 
 
 def _treat_unfinished(scores: Tensor, stopped: Tensor, rule: MissingEndSettings) -> Tensor:

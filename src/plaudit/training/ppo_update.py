@@ -78,13 +78,17 @@ def update(
             micros = experience.minibatches[number]
             taken = (iteration * config.epochs + passes) * len(order) + number
             ptx = _ptx_batch(demonstrations, config, taken)
-            live = experience.live if not steps else None
+            live = None if steps else experience.live
             assert live is None or live.minibatch == number, "measured for another first minibatch"
-            losses = accumulate(learner, micros, experience, targets, config, kl_coef=kl_coef, live=live)
+            # The branches share no weight. One after the other, only one of them has a graph and gradients in memory
+            policy_part = accumulate_policy(
+                learner.policy, micros, experience, targets, config, kl_coef=kl_coef, live=live
+            )
             ptx_loss = _accumulate_ptx(learner.policy, ptx, config)
             policy_norm = learner.policy_optimizer.step(lr_multiplier)
+            value_part = accumulate_value(learner.value, micros, experience, targets, config)
             value_norm = learner.value_optimizer.step(lr_multiplier)
-            steps.append(_Step(*losses, ptx_loss, policy_norm, value_norm))
+            steps.append(_Step(policy_part, value_part, ptx_loss, policy_norm, value_norm))
         passes += 1
         last = steps[-len(order) :]
         stopped_early = (
@@ -122,7 +126,7 @@ def warm_up_value(learner: Learner, experience: Experience, targets: Targets, co
     """
     for _ in range(config.value_warmup):
         for micros in experience.minibatches:
-            tokens = sum(int(micro.packed.lengths.sum()) for micro in micros)
+            tokens = _response_tokens(micros)
             for micro in micros:
                 values = micro.packed.unpack(learner.value.values(micro.packed, micro.states))
                 errors = (values - micro.cut(targets.returns)).square()
@@ -130,8 +134,8 @@ def warm_up_value(learner: Learner, experience: Experience, targets: Targets, co
             learner.value_optimizer.step(1.0)
 
 
-def accumulate(
-    learner: Learner,
+def accumulate_policy(
+    policy: Policy,
     micros: Sequence[Micro],
     experience: Experience,
     targets: Targets,
@@ -139,56 +143,63 @@ def accumulate(
     *,
     kl_coef: float,
     live: Live | None = None,
-) -> tuple[PolicyLoss, ValueLoss]:
-    """Add the gradients of one minibatch to the parameters. How it is split into micro-batches changes nothing.
+) -> PolicyLoss:
+    """Add the gradients of one minibatch's policy loss. How it is split into micro-batches changes nothing.
 
-    `live` holds the forward passes of the first micro-batch, where no weight has moved since. Every loss is divided by
-    the response tokens of the whole minibatch. The two branches share no weight, so their backward passes run one after
-    the other, and only one graph is made at a time.
+    `live` holds the forward pass of the first micro-batch, where no weight has moved since. Every loss is divided by
+    the response tokens of the whole minibatch.
     """
-    tokens = sum(int(micro.packed.lengths.sum()) for micro in micros)
-    policy_parts: list[PolicyLoss] = []
-    value_parts: list[ValueLoss] = []
+    tokens = _response_tokens(micros)
+    parts: list[PolicyLoss] = []
     for micro in micros:
-        packed, states = micro.packed, micro.states
-        mask = packed.mask
-        if live is not None:
-            log_prob = live.log_probs
-        else:
-            log_prob = packed.unpack(
-                learner.policy.log_probs(packed, states, temperature=config.sampling.temperature).log_prob
-            )
-        policy_part = policy_loss(
+        log_prob = _log_probs(policy, micro, config.sampling.temperature) if live is None else live.log_probs
+        live = None
+        part = policy_loss(
             log_prob,
             micro.cut(experience.log_probs),
             micro.cut(targets.advantages),
-            mask,
+            micro.packed.mask,
             clip=config.clip,
             denominator=tokens,
         )
-        loss = policy_part.loss
+        loss = part.loss
         if config.kl.placement == "loss":
             ref = micro.cut(experience.ref_log_probs)
-            loss = loss + kl_coef * kl_loss(log_prob, ref, mask, estimator=config.kl.estimator, denominator=tokens)
+            loss = loss + kl_coef * kl_loss(
+                log_prob, ref, micro.packed.mask, estimator=config.kl.estimator, denominator=tokens
+            )
         loss.backward()
-        values = None if live is None else live.values
-        value_part = value_loss(
-            packed.unpack(learner.value.values(packed, states)) if values is None else values,
+        parts.append(PolicyLoss(*(figure.detach() for figure in part)))
+    largest = torch.stack([part.ratio_max for part in parts]).max()
+    return PolicyLoss(*map(_total, zip(*parts, strict=True)))._replace(ratio_max=largest)
+
+
+def accumulate_value(
+    value: ScalarModel, micros: Sequence[Micro], experience: Experience, targets: Targets, config: PPOConfig
+) -> ValueLoss:
+    """Add the gradients of one minibatch's value loss, as `accumulate_policy`."""
+    tokens = _response_tokens(micros)
+    parts: list[ValueLoss] = []
+    for micro in micros:
+        part = value_loss(
+            micro.packed.unpack(value.values(micro.packed, micro.states)),
             micro.cut(experience.values),
             micro.cut(targets.returns),
-            mask,
+            micro.packed.mask,
             clip=config.value_clip,
             denominator=tokens,
         )
-        (config.vf_coef * value_part.loss).backward()
-        policy_parts.append(PolicyLoss(*(part.detach() for part in policy_part)))
-        value_parts.append(ValueLoss(*(part.detach() for part in value_part)))
-        live = None
-    policy_sum = PolicyLoss(*(_total(parts) for parts in zip(*policy_parts, strict=True)))
-    largest = torch.stack([part.ratio_max for part in policy_parts]).max()
-    return policy_sum._replace(ratio_max=largest), ValueLoss(
-        *(_total(parts) for parts in zip(*value_parts, strict=True))
-    )
+        (config.vf_coef * part.loss).backward()
+        parts.append(ValueLoss(*(figure.detach() for figure in part)))
+    return ValueLoss(*map(_total, zip(*parts, strict=True)))
+
+
+def _log_probs(policy: Policy, micro: Micro, temperature: float) -> Tensor:
+    return micro.packed.unpack(policy.log_probs(micro.packed, micro.states, temperature=temperature).log_prob)
+
+
+def _response_tokens(micros: Sequence[Micro]) -> int:
+    return sum(int(micro.packed.lengths.sum()) for micro in micros)
 
 
 def _ptx_batch(demonstrations: Sequence[TokenGroup], config: PPOConfig, step: int) -> list[TokenGroup]:

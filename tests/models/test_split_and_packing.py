@@ -50,6 +50,20 @@ def test_packed_and_split_log_probs_equal_plain_transformers(folder: Path, train
     torch.testing.assert_close(got, plain_log_probs(folder, GROUPS), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("longest", [0, 25])
+def test_long_groups_attend_by_themselves(folder: Path, monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    """All of them, or one of three: the same log-probs and gradients as in blocks."""
+    policy = load_policy(folder, precision=FLOAT32, train_layers=2)
+    weights = torch.linspace(-1, 1, sum(len(r) for g in GROUPS for r in g.responses))
+    in_blocks = _gradients(policy, [GROUPS], weights)
+    monkeypatch.setattr("plaudit.models.attention.LONGEST", longest)
+    packed = pack(GROUPS)
+    got = policy.log_probs(packed, policy.states(packed)).log_prob
+    torch.testing.assert_close(got, plain_log_probs(folder, GROUPS), atol=2e-5, rtol=0)
+    for name, gradient in _gradients(policy, [GROUPS], weights).items():
+        torch.testing.assert_close(gradient, in_blocks[name], atol=2e-5, rtol=1e-4)
+
+
 def test_split_is_exact_bit_for_bit(folder: Path) -> None:
     packed = pack(GROUPS)
     results = []

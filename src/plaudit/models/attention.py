@@ -18,7 +18,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from plaudit.core.errors import ModelError
-from plaudit.models.blocks import attend_in_blocks, block_masks, plan_blocks
+from plaudit.models.blocks import LONGEST, attend_in_blocks, block_masks, plan_blocks
 
 IMPLEMENTATION = "plaudit"
 
@@ -83,7 +83,7 @@ AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
 
 
 class PackedLayout:
-    """Attention within groups of a packed row: in padded blocks where all groups are short, else group by group.
+    """Attention within groups of a packed row: the short ones in padded blocks, each long one by itself.
 
     Args:
         shapes: for each group the prompt's length and the length of each response.
@@ -93,7 +93,8 @@ class PackedLayout:
         self.shapes = shapes
         self.lengths = [prompt + sum(responses) for prompt, responses in shapes]
         self.captured: dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] | None = None
-        self._blocks = plan_blocks(self.lengths)
+        self._short = [group for group, length in enumerate(self.lengths) if length <= LONGEST]
+        self._blocks = plan_blocks([self.lengths[group] for group in self._short]) if self._short else None
         self._looks: dict[int | None, list[Tensor]] = {}
         self._block_masks: dict[tuple[int | None, int, int, torch.dtype], list[Tensor]] = {}
 
@@ -121,21 +122,33 @@ class PackedLayout:
             known = {shape: _may_look(shape, window) for shape in set(self.shapes)}
             self._looks[window] = [known[shape] for shape in self.shapes]
         looks = self._looks[window]
-        if self._blocks is not None and softcap is None:
-            kv_heads, repeat = key.shape[1], query.shape[1] // key.shape[1]
-            kind = (window, kv_heads, repeat, query.dtype)
-            if kind not in self._block_masks:
-                self._block_masks[kind] = block_masks(
-                    self._blocks, looks, kv_heads=kv_heads, repeat=repeat, dtype=query.dtype
-                )
-            return attend_in_blocks(self._blocks, self._block_masks[kind], query, key, value, scale=scale)
-        # split, not slices: the backward of one split is one concatenation, that of G slices is G full-size additions.
-        queries, keys, values = (x.split(self.lengths) for x in (query, key, value))
-        out = [
-            _attend(*(x.transpose(0, 1)[None] for x in qkv), mask=mask, scale=scale, softcap=softcap)
-            for *qkv, mask in zip(queries, keys, values, looks, strict=True)
-        ]
-        return torch.cat([one[0].transpose(0, 1) for one in out])
+        short = self._short if softcap is None else []  # Gemma 2 caps logits, between the two products of a block
+        if len(short) == len(looks):
+            return self._in_blocks(query, key, value, window=window, scale=scale)
+        # split, not slices: the backward of one split is one concatenation, that of G slices is G full-size additions
+        parts = [x.split(self.lengths) for x in (query, key, value)]
+        out: dict[int, Tensor] = {}
+        if short:
+            rows = (torch.cat([part[group] for group in short]) for part in parts)
+            together = self._in_blocks(*rows, window=window, scale=scale)
+            out.update(zip(short, together.split([self.lengths[group] for group in short]), strict=True))
+        for group, mask in enumerate(looks):
+            if group not in out:
+                qkv = (part[group].transpose(0, 1)[None] for part in parts)
+                out[group] = _attend(*qkv, mask=mask, scale=scale, softcap=softcap)[0].transpose(0, 1)
+        return torch.cat([out[group] for group in range(len(looks))])
+
+    def _in_blocks(self, query: Tensor, key: Tensor, value: Tensor, *, window: int | None, scale: float) -> Tensor:
+        """Attention of the short groups' rows."""
+        assert self._blocks is not None, "there are short groups"
+        kv_heads, repeat = key.shape[1], query.shape[1] // key.shape[1]
+        kind = (window, kv_heads, repeat, query.dtype)
+        if kind not in self._block_masks:
+            looks = [self._looks[window][group] for group in self._short]
+            self._block_masks[kind] = block_masks(
+                self._blocks, looks, kv_heads=kv_heads, repeat=repeat, dtype=query.dtype
+            )
+        return attend_in_blocks(self._blocks, self._block_masks[kind], query, key, value, scale=scale)
 
 
 def _may_look(shape: Shape, window: int | None) -> Tensor:

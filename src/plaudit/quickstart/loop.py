@@ -264,7 +264,7 @@ def _ppo(config: QuickstartConfig, prompts: Prompts) -> PPOConfig:
         kl=KLSettings.model_validate({"coef": config.kl_coef}),
         lam=1.0,
         epochs=2,
-        minibatches=2,
+        minibatches=4,
         lr=config.ppo_lr,
         value_lr=config.ppo_lr / 2,
         train_layers=config.train_layers,

@@ -303,7 +303,7 @@ def test_any_order_of_events_keeps_the_books(database: Database):
 
 @pytest.mark.slow
 def test_very_many_orders_of_events_keep_the_books(database: Database):
-    _run(database, examples=300, steps=60)
+    _run(database, examples=100, steps=60)
 
 
 def test_the_books_show_a_slot_that_is_not_given_back(sqlite_database: Database, monkeypatch):

@@ -139,9 +139,9 @@ def spread_answers(folder: Path, spread: int, *, rows: int, model: str) -> None:
 
 
 def text_of(tokenizer: Any, length: int, number: int) -> str:
-    """A text of so many tokens that no other number has: the numbers from it on, in words of one token each."""
+    """A text of so many tokens, three at least, that no other number below 1,000 has, in words of one token each."""
     digits = [" zero", " one", " two", " three", " four", " five", " six", " seven", " eight", " nine"]
-    words = "".join(digits[int(digit)] for n in range(number * 1000, number * 1000 + length) for digit in str(n))
+    words = "".join(digits[int(digit)] for n in range(number, number + length) for digit in f"{n:03d}")
     ids = tokenizer(words, add_special_tokens=False)["input_ids"]
     return tokenizer.decode(ids[:length]).strip()
 

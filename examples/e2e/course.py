@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from table import load_slots, mean_cell
 
-from plaudit.core.records import Message, Prompt, prompt_key
 from plaudit.core.run import read_log
 from plaudit.evaluation.statistics import clustered_mean
 
@@ -65,15 +64,7 @@ def _interval(row: dict[str, Any], name: str) -> dict[str, float]:
 
 
 def _rule(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    slots = load_slots()
-    faults: list[float] = []
-    for row in answers:
-        found = slots.coverage(row["prompt"][-1]["content"], row["response"])
-        faults.append(-float(len(found.missing) + len(found.invented)))
-    keys = np.array([prompt_key(_prompt(row)) for row in answers])
-    mean = clustered_mean(faults, keys)
+    chats = [row["prompt"] for row in answers]
+    scores = load_slots().judge(chats, [row["response"] for row in answers])
+    mean = clustered_mean(scores, np.array([chat[-1]["content"] for chat in chats]))
     return {"value": mean.value, "low": mean.low, "high": mean.high}
-
-
-def _prompt(row: dict[str, Any]) -> Prompt:
-    return tuple(Message(turn["role"], turn["content"]) for turn in row["prompt"])

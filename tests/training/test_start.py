@@ -7,11 +7,11 @@ import pytest
 from rich.text import Text
 
 from plaudit.core.errors import DoctorError
-from plaudit.models.load import load_policy
+from plaudit.models.load import hash_model, load_policy
 from plaudit.models.lora import LoraConfig
 from plaudit.models.precision import FLOAT32, choose_precision
 from plaudit.training import start
-from plaudit.training.start import announce, check_finite, describe_memory, describe_model, hash_model
+from plaudit.training.start import announce, check_finite, describe_memory, describe_model
 
 ALL = 49_088  # parameters of the tiny Llama; its upper two layers and the final norm:
 UPPER = 18_592

@@ -59,7 +59,7 @@ def _run(config: EvaluateConfig) -> Outcome:
 def _content(name: str) -> str:
     """Hash of a model or of a file of answers."""
     from plaudit.core.files import sha256_file
-    from plaudit.training.start import hash_model
+    from plaudit.models.load import hash_model
 
     return sha256_file(Path(name)) if _is_file(name) and Path(name).exists() else hash_model(name)
 

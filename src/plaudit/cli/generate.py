@@ -45,7 +45,7 @@ class GenerateConfig(SamplingConfig):
 def _run(config: GenerateConfig) -> Outcome:
     from plaudit.core.files import write_jsonl
     from plaudit.datasets.read import read_prompts
-    from plaudit.rollouts.answers import model_content
+    from plaudit.models.load import hash_model
     from plaudit.rollouts.drawn import Drawn
 
     check_free(config.out, overwrite=config.overwrite)
@@ -54,7 +54,7 @@ def _run(config: GenerateConfig) -> Outcome:
     scorer = _load_reward(config)  # before sampling: a wrong reward= must not cost an hour of answers
     given = config.model_dump(mode="json", exclude=_NOT_DRAWN_WITH)
     given |= {f"input {name}": content for name, content in prompts.inputs("prompts").items()}
-    given["input model"] = model_content(config.model)
+    given["input model"] = hash_model(config.model)
     with Drawn.open(
         config.out.with_name(f"{config.out.name}.partial"),
         [row.prompt for row in rows],

@@ -1,7 +1,7 @@
 """Short groups of a packed row as a few padded blocks, where attention is two batched matrix products.
 
 On processors the fused kernel is slow for short sequences, its backward above all: for 32 groups of 97 tokens, forward
-and backward took 95 ms in it and 26 ms here, for 4 groups of 512 tokens 86 ms and 50 ms. What limits it is memory: the
+and backward took 95 ms in it and 26 ms here, for 4 groups of 512 tokens 86 ms and 53 ms. What limits it is memory: the
 probabilities that wait for the backward pass are as wide as the group. Only attention sees the padding.
 """
 

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from transformers.utils import logging as transformers_logging
 
 from plaudit.core.errors import ModelError
+from plaudit.core.files import sha256_tree
 from plaudit.models.attention import IMPLEMENTATION
 from plaudit.models.layers import take_over
 from plaudit.models.lora import LoraConfig, with_adapters
@@ -50,6 +51,12 @@ def resolve_model(name: str | Path) -> str:
     if str(name).count("/") > 1 or str(name).startswith((".", "/", "~")):
         raise ModelError(f"model folder {name} does not exist")
     return str(name)
+
+
+def hash_model(name: str) -> str:
+    """What a run writes down about a model it starts from: SHA-256 of the folder, or the hub name as it is."""
+    resolved = resolve_model(name)
+    return sha256_tree(Path(resolved)) if Path(resolved).is_dir() else resolved
 
 
 def load_policy(

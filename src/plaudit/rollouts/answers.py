@@ -14,14 +14,14 @@ from pydantic import Field, model_validator
 
 from plaudit.core.config import Config
 from plaudit.core.errors import DataError
-from plaudit.core.files import read_jsonl, sha256_tree, write_jsonl
+from plaudit.core.files import read_jsonl, write_jsonl
 from plaudit.core.progress import Progress, say
 from plaudit.core.records import Message, Prompt, prompt_key
 from plaudit.core.run import Run
 from plaudit.core.seeding import derive
 from plaudit.datasets.read import read_prompts
 from plaudit.datasets.render import Renderer
-from plaudit.models.load import load_policy, resolve_model
+from plaudit.models.load import hash_model, load_policy
 from plaudit.models.policy import Policy
 from plaudit.rollouts.drawn import Answers, Drawn
 from plaudit.rollouts.engine import Rollout, sample
@@ -67,9 +67,9 @@ def generate(config: SampleConfig) -> Path:
         Interrupted: Ctrl-C; the answers so far are kept.
     """
     rows = read_prompts(config.prompts, limit=config.limit)
-    inputs = rows.inputs("prompts") | {"model": model_content(config.model)}
+    inputs = rows.inputs("prompts") | {"model": hash_model(config.model)}
     if config.reward is not None:
-        inputs["reward"] = scorer_hash(config.reward) or model_content(config.reward)
+        inputs["reward"] = scorer_hash(config.reward) or hash_model(config.reward)
     with Run.open(config.run, stage="sample", config=config, inputs=inputs) as run:
         if run.finished:
             (run.path / KEPT).unlink(missing_ok=True)  # killed between the end of the run and this
@@ -232,9 +232,3 @@ def _row(answers: Answers) -> dict[str, Any]:
 
 def _opening(prompt: Prompt) -> str:
     return repr(prompt[-1].content[:60])
-
-
-def model_content(model: str) -> str:
-    """SHA-256 of a model's folder, for a run's inputs; the name of one on a hub."""
-    resolved = resolve_model(model)
-    return sha256_tree(Path(resolved)) if Path(resolved).is_dir() else resolved

@@ -15,7 +15,7 @@ from plaudit.datasets.fit import fit_groups
 from plaudit.datasets.read import read_demonstrations, read_prompts
 from plaudit.datasets.render import Renderer
 from plaudit.datasets.splits import check_leaks, split_by_prompt
-from plaudit.models.load import load_policy
+from plaudit.models.load import hash_model, load_policy
 from plaudit.models.policy import Policy, ScalarModel, value_from_policy
 from plaudit.models.precision import Precision
 from plaudit.rollouts.scoring import Combine, Scorer, load_scorer, scorer_hash
@@ -24,7 +24,7 @@ from plaudit.training.optimizer import Optimizer, ParameterGroup
 from plaudit.training.ppo_config import PPOConfig
 from plaudit.training.ppo_reward import TextReward, TrainingReward, TrunkReward, load_training_reward
 from plaudit.training.ppo_update import Learner
-from plaudit.training.start import describe_model, hash_model
+from plaudit.training.start import describe_model
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from plaudit.datasets.fit import fit_groups
 from plaudit.datasets.judgments import JudgedPrompt, ScoredPrompt
 from plaudit.datasets.render import Renderer
 from plaudit.models.checkpoints import Checkpoint, load_latest, remove_checkpoints, save_checkpoint
-from plaudit.models.load import new_reward
+from plaudit.models.load import hash_model, new_reward
 from plaudit.models.policy import ScalarModel
 from plaudit.models.precision import Precision, choose_precision
 from plaudit.training.loop import (
@@ -63,7 +63,7 @@ from plaudit.training.reward_result import (
     scored_prompts,
     set_zero,
 )
-from plaudit.training.start import announce, check_finite, check_supervised, describe_memory, describe_model, hash_model
+from plaudit.training.start import announce, check_finite, check_supervised, describe_memory, describe_model
 from plaudit.training.trunk_cache import TrunkCache
 
 Audit = Callable[[Sequence[ScoredPrompt], Sequence[JudgedPrompt]], Mapping[str, Any]]

@@ -25,7 +25,7 @@ from plaudit.core.seeding import derive
 from plaudit.datasets.render import Renderer
 from plaudit.models.checkpoints import load_latest, remove_checkpoints, save_checkpoint
 from plaudit.models.export import save_policy
-from plaudit.models.load import load_policy
+from plaudit.models.load import hash_model, load_policy
 from plaudit.models.packing import packed_length
 from plaudit.models.policy import Policy
 from plaudit.models.precision import choose_precision
@@ -51,7 +51,6 @@ from plaudit.training.start import (
     check_supervised,
     describe_memory,
     describe_model,
-    hash_model,
 )
 
 

@@ -9,19 +9,11 @@ from rich.text import Text
 from torch import Tensor
 
 from plaudit.core.errors import DoctorError
-from plaudit.core.files import sha256_tree
 from plaudit.core.progress import say
 from plaudit.core.records import TokenGroup
-from plaudit.models.load import resolve_model
 from plaudit.models.policy import Policy, ScalarModel
 
 _GIB = 2**30
-
-
-def hash_model(name: str) -> str:
-    """What a run writes down about the model it starts from: a hash of the folder, or the hub name as it is."""
-    resolved = resolve_model(name)
-    return sha256_tree(Path(resolved)) if Path(resolved).is_dir() else resolved
 
 
 def check_supervised(groups: Sequence[TokenGroup], end_ids: Collection[int]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that some tests need and Python cannot bring: a browser, and PostgreSQL's server.
+# Installs the programs that some tests need and Python cannot bring: a browser, PostgreSQL's server, a C compiler.
 #
 # Quiet where they are present. Where they cannot be installed it says so and succeeds: those tests are then skipped.
 
@@ -7,6 +7,7 @@ set -u
 missing=()
 [[ -n $(command -v chromium chromium-browser google-chrome) ]] || missing+=(chromium)
 [[ -n $(command -v initdb) || -n $(compgen -G '/usr/lib/postgresql/*/bin/initdb') ]] || missing+=(postgresql)
+[[ -n $(command -v gcc) ]] || missing+=(gcc libc6-dev)
 ((${#missing[@]})) || exit 0
 
 say() { echo "$*" >&2; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from plaudit.core.records import TokenGroup
 from plaudit.models import decoding
 from plaudit.models.decoding import DecodeCache
+from plaudit.models.fused import rotate
+from plaudit.models.kernels import ops
 from plaudit.models.load import load_policy
 from plaudit.models.packed_weights import PackedWeights
 from plaudit.models.packing import pack
@@ -76,6 +79,14 @@ class Decoding:
             torch.testing.assert_close(torch.stack(row.finals), whole[-len(row.finals) :], atol=2e-5, rtol=1e-5)
 
 
+@pytest.fixture(autouse=True, params=["compiled", "eager"], scope="module")
+def _kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "compiled" and ops.library() is None:
+        pytest.skip("no compiled kernels on this machine")
+    with patch.object(ops, "library", ops.library if request.param == "compiled" else lambda: None):
+        yield
+
+
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
 def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     folder = make_folder(tmp_path_factory.mktemp("family") / request.param, request.param)
@@ -117,7 +128,7 @@ def test_one_row_decodes_far_beyond_its_window(policy: Policy) -> None:
 
 # --- against a naive cache ------------------------------------------------------------------------------------------
 
-KV_HEADS, REPEAT, WIDTH, SCALE = 2, 2, 3, 0.7
+KV_HEADS, REPEAT, WIDTH, SCALE = 2, 3, 4, 0.7
 LAYERS = (2, 5)  # as in a model, numbers need not start at 0
 
 
@@ -179,7 +190,10 @@ class Both:
             q = 2 * self.draw(rows, KV_HEADS * REPEAT, WIDTH)
             k, v = self.draw(rows, KV_HEADS, WIDTH), self.draw(rows, KV_HEADS, WIDTH)
             how = {"window": self.windows[layer], "softcap": self.softcap}
-            got = self.cache.attend(layer, q, k, v, scale=SCALE, **how)  # type: ignore[arg-type]
+            half = self.draw(rows, WIDTH // 2)
+            cos, sin = torch.cat([half, half], 1).cos(), torch.cat([half, half], 1).sin()
+            got = self.cache.rotate_and_attend(layer, q, k, v, cos, sin, scale=SCALE, **how)  # type: ignore[arg-type]
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
             expected = [row.attend(layer, *qkv, **how) for row, *qkv in zip(self.naive, q, k, v, strict=True)]  # type: ignore[arg-type]
             torch.testing.assert_close(got, torch.stack(expected), atol=1e-5, rtol=1e-5)
         self.cache.advance()

@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
-from plaudit.models.fused import gated, rms_norm, rotate
+from plaudit.models.fused import add_rms_norm, gated, rms_norm, rotate
+from plaudit.models.kernels import ops
 
 N, HEADS, WIDTH = 7, 3, 8
 EPS = 1e-5
 Function = Callable[..., Tensor]
+
+
+@pytest.fixture(autouse=True, params=["compiled", "eager"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "eager":
+        monkeypatch.setattr(ops, "library", lambda: None)
+    elif ops.library() is None:
+        pytest.skip("no compiled kernels on this machine")
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -40,9 +49,18 @@ def theirs_rotated(x: Tensor) -> Tensor:
     return out[0].transpose(0, 1)
 
 
+def ours_added(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    return torch.cat(add_rms_norm(x, y, w, EPS))
+
+
+def theirs_added(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    return torch.cat([x + y, theirs_norm(x + y, w)])
+
+
 # name: (ours, transformers', inputs)
 CASES: dict[str, tuple[Function, Function, tuple[Tensor, ...]]] = {
     "norm": (lambda x, w: rms_norm(x, w, EPS), theirs_norm, (3 * draw(N, WIDTH), 1 + draw(WIDTH, seed=1))),
+    "sum and its norm": (ours_added, theirs_added, (3 * draw(N, WIDTH), draw(N, WIDTH, seed=2), draw(WIDTH, seed=1))),
     "norm of three dimensions": (lambda x, w: rms_norm(x, w, EPS), theirs_norm, (draw(2, N, 5), draw(5, seed=1))),
     "norm of tiny states": (
         lambda x, w: rms_norm(x, w, EPS),
@@ -128,7 +146,7 @@ def test_the_norm_keeps_its_input_and_a_number_a_row() -> None:
         rms_norm(x, weight, EPS)
     own = [one for one in kept if one.data_ptr() not in (x.data_ptr(), weight.data_ptr())]
     assert len(kept) == 3
-    assert [one.shape for one in own] == [(N, 1)]
+    assert [one.shape for one in own] == [(N,)]
 
 
 def test_the_gate_keeps_its_two_inputs_and_the_rotation_its_angles() -> None:
@@ -140,6 +158,16 @@ def test_the_gate_keeps_its_two_inputs_and_the_rotation_its_angles() -> None:
     with saved() as kept:
         rotate(draw(N, HEADS, WIDTH).requires_grad_(), cos, sin)
     assert places(kept) == places((cos, sin))
+
+
+def test_a_sum_or_its_norm_may_go_unread() -> None:
+    inputs = draw(N, WIDTH), draw(N, WIDTH, seed=2), draw(WIDTH, seed=1)
+    for part in (0, 1):
+        _, got = run(lambda *x, part=part: add_rms_norm(*x, EPS)[part] + 0 * x[2], inputs, torch.float32)
+        _, expected = run(
+            lambda x, y, w, part=part: (x + y, theirs_norm(x + y, w))[part] + 0 * w, inputs, torch.float32
+        )
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_inputs_stay_as_they_are() -> None:

@@ -35,6 +35,11 @@ _REMEDIES = {
 }
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `PLAUDIT_CACHE`, else `~/.cache/plaudit`."""
+    return Path(os.environ.get("PLAUDIT_CACHE", "~/.cache/plaudit")).expanduser()
+
+
 def atomic_write(path: Path, data: str | bytes) -> None:
     """Write a whole file or nothing. Text is UTF-8. The parent folder is made if it is missing.
 

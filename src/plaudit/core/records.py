@@ -6,6 +6,7 @@ A record that breaks its own rules cannot be built: the constructor raises `Data
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -132,6 +133,11 @@ class Stop:
 def user_prompt(text: str) -> Prompt:
     """Plain text as a conversation of one user message."""
     return (Message("user", text),)
+
+
+def prompt_of_turns(turns: Iterable[Mapping[str, str]]) -> Prompt:
+    """A conversation as files and tables hold it: `{"role": …, "content": …}` for each turn."""
+    return tuple(Message(turn["role"], turn["content"]) for turn in turns)
 
 
 def prompt_key(prompt: Prompt) -> str:

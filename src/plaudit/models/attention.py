@@ -9,7 +9,7 @@ that knows who may attend to whom:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from plaudit.core.errors import ModelError
 from plaudit.models.blocks import LONGEST, attend_in_blocks, block_masks, plan_blocks
+from plaudit.models.fused import rotate
 
 IMPLEMENTATION = "plaudit"
 
@@ -26,7 +27,7 @@ Shape = tuple[int, tuple[int, ...]]
 
 
 class Layout(Protocol):
-    """Knows who may attend to whom, and in which order weights lie. Rotary positions are already applied."""
+    """Knows who may attend to whom, and in which order weights lie."""
 
     def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
         """What each linear module makes of the same states (N, in)."""
@@ -43,7 +44,23 @@ class Layout(Protocol):
         window: int | None,
         softcap: float | None,
     ) -> Tensor:
-        """One layer's attention: (N, heads, D) and twice (N, key heads, D) in, (N, heads, D) out."""
+        """One layer's attention: (N, heads, D) and twice (N, key heads, D) in, rotated; (N, heads, D) out."""
+        ...
+
+    def rotate_and_attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        """As `attend`, with query and key still to be rotated by (N, D) angles."""
         ...
 
 
@@ -137,6 +154,11 @@ class PackedLayout:
                 qkv = (part[group].transpose(0, 1)[None] for part in parts)
                 out[group] = _attend(*qkv, mask=mask, scale=scale, softcap=softcap)[0].transpose(0, 1)
         return torch.cat([out[group] for group in range(len(looks))])
+
+    def rotate_and_attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, cos: Tensor, sin: Tensor, **how: Any
+    ) -> Tensor:
+        return self.attend(layer, rotate(query, cos, sin), rotate(key, cos, sin), value, **how)
 
     def _in_blocks(self, query: Tensor, key: Tensor, value: Tensor, *, window: int | None, scale: float) -> Tensor:
         """Attention of the short groups' rows."""

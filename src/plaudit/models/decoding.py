@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from plaudit.models.fused import rotate
+from plaudit.models.kernels import ops as kernels
 from plaudit.models.packed_weights import PackedWeights
 
 Captured = dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -34,6 +36,7 @@ class DecodeCache:
         self._layers: dict[int, int] = {}  # a layer's number to its place in the tensors below
         self._keys = torch.empty(0)  # (layers, rows, key heads, D, columns): keys lie as the product reads them
         self._values = torch.empty(0)  # (layers, rows, key heads, columns, D)
+        self._by_layer: dict[int, tuple[Tensor, Tensor]] = {}  # the same tensors, one layer's part of each
         self._mask: Tensor | None = None
 
     def admit(self, captured: Captured, copies: int) -> None:
@@ -63,6 +66,7 @@ class DecodeCache:
         # zeros: what is masked out must still be a number
         self._keys = like.new_zeros(*shape, width, columns)
         self._values = like.new_zeros(*shape, columns, width)
+        self._by_layer = {layer: (self._keys[place], self._values[place]) for layer, place in self._layers.items()}
 
     def drop(self, gone: Sequence[int]) -> list[int]:
         """Rows leave; returns the old number of each row that stays, in the new order."""
@@ -126,6 +130,38 @@ class DecodeCache:
         else:
             logits = torch.tanh(logits * (scale / softcap)) * softcap + mask
         return torch.bmm(logits.softmax(-1), values.flatten(0, 1)).view(rows, heads, width)
+
+    def rotate_and_attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor:
+        """As `Layout.rotate_and_attend`; one kernel where it serves."""
+        if softcap is not None or not kernels.serves(query) or cos.dtype != query.dtype:
+            turned = rotate(query, cos, sin), rotate(key, cos, sin)
+            return self.attend(layer, *turned, value, scale=scale, window=window, softcap=softcap)
+        keys, values = self._by_layer[layer]
+        return kernels.attend_step(
+            query,
+            key,
+            value,
+            cos,
+            sin,
+            keys,
+            values,
+            self.lengths,
+            column=self._column,
+            scale=scale,
+            window=window,
+        )
 
     def _may_look(self, dtype: torch.dtype, kv_heads: int) -> Tensor:
         """What is added to the logits, (R * key heads, 1, columns): -inf outside the row's own tokens."""

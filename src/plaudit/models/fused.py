@@ -10,56 +10,67 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from plaudit.models.kernels import ops
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019); (…, H) in and out."""
     if not torch.is_grad_enabled():  # autograd functions cost more than the arithmetic of a few rows
-        return _normed(x, weight, eps)[0]
-    return _RMSNorm.apply(x, weight, eps)  # type: ignore[return-value]
+        return ops.add_norm(x, None, weight, eps)[1]
+    return _Norm.apply(x, weight, eps)  # type: ignore[return-value]
 
 
-def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The normed states and what they were multiplied with, (…, 1) float32."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    # computed in float32 and rounded once, in one pass
-    return torch.mul(x, scale, out=torch.empty_like(x)).mul_(weight), scale
+def add_rms_norm(x: Tensor, y: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x + y, and its `rms_norm`: the residual and what the next part of the layer reads, (…, H) each."""
+    if not torch.is_grad_enabled():
+        return ops.add_norm(x, y, weight, eps)[:2]
+    return _AddNorm.apply(x, y, weight, eps)  # type: ignore[return-value]
 
 
-class _RMSNorm(torch.autograd.Function):
+class _Norm(torch.autograd.Function):
     """Keeps its input, which the residual keeps anyway, and one number a row; the normed states are made twice."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
-        normed, scale = _normed(x, weight, eps)
+        x = x.contiguous()
+        _, normed, scale = ops.add_norm(x, None, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return normed
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (grad,) = grads
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight, scale = ctx.saved_tensors
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
-        normed = torch.mul(x, scale)  # float32: the sums below lose too much otherwise
-        grad_x = grad_weight = None
-        if needs_weight:
-            summed = torch.mul(normed, grad).flatten(0, -2).sum(0)
-            grad_weight = summed.to(weight.dtype)
-        if needs_x:
-            inner = torch.mul(grad.float(), weight)
-            along = torch.linalg.vecdot(inner, normed)[..., None].div_(-x.shape[-1])
-            grad_x = inner.addcmul_(normed, along).mul_(scale).to(x.dtype)
+        grad_x, grad_weight = ops.norm_backward(x, scale, weight, grads[0], None, needs_weight=ctx.needs_input_grad[1])
         return grad_x, grad_weight, None
 
 
+class _AddNorm(torch.autograd.Function):
+    """As `_Norm` of a sum; the sum's two gradients, past the norm and through it, are added as they are made."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        total, normed, scale = ops.add_norm(x, y, weight, eps)
+        ctx.save_for_backward(total, weight, scale)
+        ctx.set_materialize_grads(False)
+        return total, normed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        past, through = grads
+        if through is None:
+            return past, past, None, None
+        total, weight, scale = ctx.saved_tensors
+        grad, grad_weight = ops.norm_backward(total, scale, weight, through, past, needs_weight=ctx.needs_input_grad[2])
+        return grad, grad, grad_weight, None
+
+
 def gated(gate: Tensor, up: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """activation(gate) * up: the inside of a gated MLP (Shazeer 2020)."""
+    """activation(gate) * up: the inside of a gated MLP (Shazeer 2020); (N, F) in and out."""
     if type(activation).__name__ in ("SiLUActivation", "SiLU") or isinstance(activation, nn.SiLU):
         if not torch.is_grad_enabled():
-            return F.silu(gate).mul_(up)
+            return ops.gated(gate, up)
         return _SwiGLU.apply(gate, up)  # type: ignore[return-value]
     return activation(gate) * up
 
@@ -70,14 +81,11 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+        return ops.gated(gate, up)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        (grad,) = grads
-        gate, up = ctx.saved_tensors
-        grad_gate = torch.ops.aten.silu_backward(grad * up, gate)
-        return grad_gate, F.silu(gate).mul_(grad)
+        return ops.gated_backward(grads[0], *ctx.saved_tensors)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -86,7 +94,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Both halves of `cos` and `sin` hold the same angles, as transformers makes them; the gradient relies on it.
     """
     if not torch.is_grad_enabled():
-        return _rotated(x, cos, sin)
+        return ops.rotate(x, cos, sin)
     return _Rotation.apply(x, cos, sin)  # type: ignore[return-value]
 
 
@@ -96,17 +104,9 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
+        return ops.rotate(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _rotated(grads[0], cos, -sin), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    out = x * cos[:, None]
-    out[..., :half].addcmul_(x[..., half:], sin[:, None, :half], value=-1)
-    out[..., half:].addcmul_(x[..., :half], sin[:, None, half:])
-    return out
+        return ops.rotate(grads[0], cos, sin, back=True), None, None

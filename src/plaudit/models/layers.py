@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from plaudit.models.attention import Layout, PackedLayout
-from plaudit.models.fused import gated, rms_norm, rotate
+from plaudit.models.fused import add_rms_norm, gated, rms_norm
 
 _PROBE_TOKENS = 5
 _FAR = 2**18  # beyond the context of any model
@@ -72,8 +72,14 @@ class FastLayer(nn.Module):
             hidden = hidden + layer.post_attention_layernorm(mixed)
             inner = self._mlp(layer.pre_feedforward_layernorm(hidden), layout)
             return (hidden + layer.post_feedforward_layernorm(inner))[None]
-        hidden = hidden + mixed
-        return (hidden + self._mlp(self._norm(layer.post_attention_layernorm, hidden), layout))[None]
+        hidden, normed = self._add_and_norm(layer.post_attention_layernorm, hidden, mixed)
+        return (hidden + self._mlp(normed, layout))[None]
+
+    def _add_and_norm(self, norm: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if self.terms.plain_norms:
+            return add_rms_norm(x, y, norm.weight, norm.variance_epsilon)
+        total = x + y
+        return total, norm(total)
 
     def _norm(self, norm: Any, x: Tensor) -> Tensor:
         return rms_norm(x, norm.weight, norm.variance_epsilon) if self.terms.plain_norms else norm(x)
@@ -95,15 +101,8 @@ class FastLayer(nn.Module):
         if hasattr(attention, "q_norm"):
             query, key = attention.q_norm(query), attention.k_norm(key)
         cos, sin = (part[0] for part in position_embeddings)
-        out = layout.attend(
-            terms.layer,
-            rotate(query, cos, sin),
-            rotate(key, cos, sin),
-            value,
-            scale=terms.scale,
-            window=terms.window,
-            softcap=terms.softcap,
-        ).flatten(1)
+        how: Any = {"scale": terms.scale, "window": terms.window, "softcap": terms.softcap}
+        out = layout.rotate_and_attend(terms.layer, query, key, value, cos, sin, **how).flatten(1)
         return layout.linear((attention.o_proj,), out if rows is None else out[rows])[0]
 
     def _mlp(self, x: Tensor, layout: Layout) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from plaudit.models.kernels.ops import log_softmax_at, log_softmax_slope
+
 CHUNK_ROWS = 512
 
 
@@ -38,10 +40,9 @@ def token_log_probs(
     return TokenLogProbs(log_prob, entropy)
 
 
-def capped_float32(product: Tensor, softcap: float | None) -> Tensor:
-    """(M, V) products of states and head as logits in float32, capped where the architecture caps them."""
-    logits = product.float()
-    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
+def capped(product: Tensor, softcap: float | None) -> Tensor:
+    """(M, V) products of states and head as logits: in float32 where the architecture caps them, else as they are."""
+    return product if softcap is None else product.float().div_(softcap).tanh_().mul_(softcap)
 
 
 class _TokenLogProb(torch.autograd.Function):
@@ -56,12 +57,12 @@ class _TokenLogProb(torch.autograd.Function):
         slope = torch.empty_like(hidden) if needs_hidden and not needs_weight else None
         for start in range(0, rows, CHUNK_ROWS):
             at = slice(start, start + CHUNK_ROWS)
-            logits = capped_float32(hidden[at] @ weight.t(), softcap)
-            cap_slope = None if softcap is None or slope is None else 1 - (logits / softcap).square()
-            chosen, probs, ent = _log_softmax_at(logits, targets[at], temperature)
-            log_prob[at], entropy[at] = chosen, ent
+            logits = capped(hidden[at] @ weight.t(), softcap)
+            cap_slope = _cap_slope(logits, softcap) if slope is not None else None
+            chosen = log_softmax_at(logits, targets[at], temperature, slope=slope is not None)
+            log_prob[at], entropy[at] = chosen
             if slope is not None:
-                slope[at] = _slope(probs, targets[at], temperature, cap_slope, weight)
+                slope[at] = _direction(logits, cap_slope, weight) @ weight
         ctx.temperature, ctx.softcap = temperature, softcap
         ctx.mark_non_differentiable(entropy)
         if needs_weight:
@@ -72,7 +73,7 @@ class _TokenLogProb(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        upstream = grads[0]
+        upstream = grads[0].contiguous()
         if len(ctx.saved_tensors) == 1:
             (slope,) = ctx.saved_tensors
             return (slope * upstream[:, None].to(slope.dtype) if slope is not None else None), None, None, None, None
@@ -81,37 +82,21 @@ class _TokenLogProb(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, hidden.shape[0], CHUNK_ROWS):
             at = slice(start, start + CHUNK_ROWS)
-            logits = capped_float32(hidden[at] @ weight.t(), ctx.softcap)
-            cap_slope = None if ctx.softcap is None else 1 - (logits / ctx.softcap).square()
-            _, probs, _ = _log_softmax_at(logits, targets[at], ctx.temperature)
-            direction = (
-                _logit_slope(probs, targets[at], ctx.temperature, cap_slope).mul_(upstream[at, None]).to(weight.dtype)
-            )
+            logits = capped(hidden[at] @ weight.t(), ctx.softcap)
+            cap_slope = _cap_slope(logits, ctx.softcap)
+            log_softmax_slope(logits, targets[at], ctx.temperature, upstream[at])
+            direction = _direction(logits, cap_slope, weight)
             if grad_hidden is not None:
                 grad_hidden[at] = direction @ weight
             grad_weight += direction.t() @ hidden[at]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
-def _log_softmax_at(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(R, V) logits, overwritten, to the targets' log-probs (R,), all probabilities (R, V) and entropies (R,)."""
-    if temperature != 1.0:
-        logits.div_(temperature)
-    normaliser = torch.logsumexp(logits, dim=-1)
-    chosen = logits.gather(1, targets[:, None]).squeeze(1) - normaliser
-    probs = torch.softmax(logits, dim=-1)
-    entropy = normaliser - torch.linalg.vecdot(probs, logits)
-    return chosen, probs, entropy
+def _cap_slope(logits: Tensor, softcap: float | None) -> Tensor | None:
+    """d capped logits / d raw ones, from the capped ones."""
+    return None if softcap is None else 1 - (logits / softcap).square()
 
 
-def _logit_slope(probs: Tensor, targets: Tensor, temperature: float, cap_slope: Tensor | None) -> Tensor:
-    """d log p(target) / d raw logits: (one-hot - p) / temperature, times the cap's slope. Overwrites ``probs``."""
-    direction = probs.neg_()
-    direction[torch.arange(len(targets)), targets] += 1.0
-    if temperature != 1.0:
-        direction.div_(temperature)
-    return direction if cap_slope is None else direction.mul_(cap_slope)
-
-
-def _slope(probs: Tensor, targets: Tensor, temperature: float, cap_slope: Tensor | None, weight: Tensor) -> Tensor:
-    return _logit_slope(probs, targets, temperature, cap_slope).to(weight.dtype) @ weight
+def _direction(slope: Tensor, cap_slope: Tensor | None, weight: Tensor) -> Tensor:
+    """The log-probs' slope with respect to raw logits, in the head's number format. Overwrites `slope`."""
+    return (slope if cap_slope is None else slope.mul_(cap_slope)).to(weight.dtype)

@@ -9,16 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Linears = tuple[nn.Module, ...]
 
 
+class _Entry(NamedTuple):
+    weight: Tensor  # reordered
+    bias: Tensor | None
+    widths: list[int]  # columns of each linear layer
+
+
+class _Kept(NamedTuple):
+    """An entry of frozen weights: good for products of as many rows, as long as nobody has written into the weights."""
+
+    entry: _Entry
+    rows: int
+    versions: list[int]
+
+
+# of frozen weights, by the first of them: a trunk is packed once a process, not once a sampling call
+_frozen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
 class PackedWeights:
-    """Reordered copies of the weights they were made from: make them anew after the weights have changed.
+    """Reordered copies of the weights they were made from: make them anew after weights that train have changed.
 
     Only plain linear layers on processors are packed; adapters and other devices compute as they are.
     """
@@ -26,8 +45,8 @@ class PackedWeights:
     def __init__(self, rows: int) -> None:
         """`rows`: about how many rows the products will have."""
         self._rows = rows
-        self._packed: dict[Linears, tuple[Tensor, Tensor | None, list[int]]] = {}
-        self._head: tuple[Tensor, Tensor] | None = None
+        self._packed: dict[Linears, _Entry] = {}
+        self._head: tuple[Tensor, _Entry] | None = None
 
     def linear(self, modules: Linears, x: Tensor) -> tuple[Tensor, ...]:
         """What each of `modules` makes of x (R, in): (R, out) each."""
@@ -36,25 +55,36 @@ class PackedWeights:
             kinds = {getattr(module, "bias", None) is None for module in modules}
             if len(kinds) > 1 or not all(_can_be_packed(module) for module in modules):
                 return tuple(module(x) for module in modules)
-            entry = self._packed[modules] = self._pack(modules)
-        weight, bias, widths = entry
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return (out,) if len(widths) == 1 else out.split(widths, dim=1)
+            weights, biases = [m.weight for m in modules], [m.bias for m in modules]  # type: ignore[union-attr]
+            entry = self._packed[modules] = self._pack(weights, biases)  # type: ignore[arg-type]
+        out = _product(x, entry)
+        return (out,) if len(entry.widths) == 1 else out.split(entry.widths, dim=1)
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """x (R, in) times the transposed weight (out, in): the vocabulary head."""
         if not _matrix_can_be_packed(weight):
             return x @ weight.t()
         if self._head is None or self._head[0] is not weight:
-            self._head = weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), self._rows)
-        return torch.ops.mkldnn._linear_pointwise(x, self._head[1], None, "none", [], "")
+            self._head = weight, self._pack([weight], [None])
+        return _product(x, self._head[1])
 
-    def _pack(self, modules: Sequence[Any]) -> tuple[Tensor, Tensor | None, list[int]]:
-        weight = torch.cat([module.weight.detach() for module in modules])
-        biases = [module.bias for module in modules]
-        bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
-        widths = [module.weight.shape[0] for module in modules]
-        return torch.ops.mkldnn._reorder_linear_weight(weight, self._rows), bias, widths
+    def _pack(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> _Entry:
+        """The weights below each other, reordered; kept for the next call where none of them trains."""
+        versions = [one._version for one in weights]
+        kept: _Kept | None = _frozen.get(weights[0])
+        if kept is not None and (kept.rows, kept.versions) == (self._rows, versions):
+            return kept.entry
+        together = torch.cat([one.detach() for one in weights]) if len(weights) > 1 else weights[0].detach()
+        bias = None if biases[0] is None else torch.cat([one.detach() for one in biases if one is not None])
+        packed = torch.ops.mkldnn._reorder_linear_weight(together, self._rows)
+        entry = _Entry(packed, bias, [one.shape[0] for one in weights])
+        if not any(one is not None and one.requires_grad for one in (*weights, *biases)):
+            _frozen[weights[0]] = _Kept(entry, self._rows, versions)
+        return entry
+
+
+def _product(x: Tensor, entry: _Entry) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, entry.weight, entry.bias, "none", [], "")
 
 
 def _can_be_packed(module: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plaudit.models.logprobs import TokenLogProbs, capped_float32, token_log_probs
+from plaudit.models.logprobs import TokenLogProbs, capped, token_log_probs
 from plaudit.models.lora import LoraConfig, merged
 from plaudit.models.packed_weights import PackedWeights
 from plaudit.models.packing import Packed
@@ -69,9 +69,9 @@ class Policy:
         return token_log_probs(hidden, self.head, packed.targets, temperature=temperature, softcap=self.softcap)
 
     def logits(self, hidden: Tensor, weights: PackedWeights | None = None) -> Tensor:
-        """(R, H) final states to (R, V) float32 logits; with `weights` without gradient."""
+        """(R, H) final states to (R, V) logits; with `weights` without gradient."""
         product = hidden @ self.head.t() if weights is None else weights.product(hidden, self.head)
-        return capped_float32(product, self.softcap)
+        return capped(product, self.softcap)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """What the optimizer moves, by name."""

@@ -7,7 +7,6 @@ the cache (`PLAUDIT_CACHE`, else `~/.cache/plaudit`), which every later run load
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from plaudit.core.errors import ModelError
-from plaudit.core.files import atomic_folder
+from plaudit.core.files import atomic_folder, cache_folder
 from plaudit.core.progress import say
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -28,7 +27,7 @@ def smollm2_folder() -> Path:
     Raises:
         ModelError: the package is missing, or the dequantized model does not answer a simple question.
     """
-    cache = Path(os.environ.get("PLAUDIT_CACHE", "~/.cache/plaudit")).expanduser()
+    cache = cache_folder()
     folder = cache / "smollm2-135m-instruct"
     if not (folder / "model.safetensors").exists():
         say(f"Preparing SmolLM2-135M-Instruct in {folder} (once)")

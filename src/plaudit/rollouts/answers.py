@@ -16,7 +16,7 @@ from plaudit.core.config import Config
 from plaudit.core.errors import DataError
 from plaudit.core.files import read_jsonl, write_jsonl
 from plaudit.core.progress import Progress, say
-from plaudit.core.records import Message, Prompt, prompt_key
+from plaudit.core.records import Prompt, prompt_key, prompt_of_turns
 from plaudit.core.run import Run
 from plaudit.core.seeding import derive
 from plaudit.datasets.read import read_prompts
@@ -198,7 +198,7 @@ def read_answers(run: Path) -> list[Answers]:
     """The answers of a finished sampling run, in order."""
     return [
         Answers(
-            tuple(Message(turn["role"], turn["content"]) for turn in row["prompt"]),
+            prompt_of_turns(row["prompt"]),
             tuple(row["responses"]),
             tuple(row["finished"]),
             tuple(row["tokens"]),

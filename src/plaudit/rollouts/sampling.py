@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from plaudit.core.config import Config
+from plaudit.models.kernels import ops as kernels
 
 _BLOCK = 128
 
@@ -43,10 +44,13 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
     """Draw one token a row.
 
     Args:
-        logits: (R, V) float32, overwritten.
+        logits: (R, V), overwritten.
         uniforms: (R,) float64 in [0, 1), one a row: the only randomness, so that a row's token depends on its own seed
             and not on its neighbours.
     """
+    if sampling.is_full_distribution and kernels.serves(logits):
+        return Drawn(*kernels.draw(logits, uniforms, sampling.temperature))
+    logits = logits.float()
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
         return Drawn(tokens, _at(logits, tokens) - logits.logsumexp(-1))

@@ -11,6 +11,7 @@ from torch import Tensor
 from plaudit.core.errors import DoctorError
 from plaudit.core.progress import say
 from plaudit.core.records import TokenGroup
+from plaudit.models.kernels.build import kernels
 from plaudit.models.policy import Policy, ScalarModel
 
 _GIB = 2**30
@@ -50,7 +51,7 @@ def check_finite(value: float, name: str, step: int) -> float:
 def announce(stage: str, run: Path, facts: Mapping[str, str], example: Text) -> None:
     """Say what is about to be done, with one training example in colour, on standard error."""
     lines = Text(f"{stage}  {run}", style="bold")
-    for name, fact in facts.items():
+    for name, fact in {**facts, "kernels": kernels()}.items():
         lines.append(f"\n  {name:<10}{fact}", style="not bold")
     say(lines)
     say(Text("  example   ").append_text(example))

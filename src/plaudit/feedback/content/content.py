@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from plaudit.core.errors import DataError
-from plaudit.core.records import Message, Prompt
+from plaudit.core.records import Prompt, prompt_of_turns
 from plaudit.feedback.store import clock, tables
 
 OriginKind = Literal["model", "import", "person"]
@@ -131,7 +131,7 @@ def set_prompt_status(connection: Connection, prompt_id: str, status: Literal["a
 def read_prompt(row: Row[Any] | Mapping[str, Any]) -> Prompt:
     """The conversation in a row of `prompt`."""
     messages = row["messages"] if isinstance(row, Mapping) else row.messages
-    return tuple(Message(message["role"], message["content"]) for message in messages)
+    return prompt_of_turns(messages)
 
 
 def prompt_start(row: Row[Any]) -> str:

@@ -9,13 +9,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from plaudit.core.errors import DataError
 from plaudit.core.files import read_jsonl, sha256_file
-from plaudit.core.records import Message, Prompt, prompt_key
+from plaudit.core.records import Prompt, prompt_key, prompt_of_turns
 from plaudit.core.run import read_config, read_inputs, read_log
 from plaudit.feedback import audit_log
 from plaudit.feedback.content.content import NewPrompt, NewResponse, add_many_responses, add_origin, add_prompts
@@ -64,7 +64,7 @@ def answers_of(run: Path) -> list[RunPrompt]:
         for text, finished, tokens in zip(row["responses"], row["finished"], row["tokens"], strict=True):
             if text.strip():
                 kept.setdefault(text, {"finished": finished, "tokens": tokens})
-        found.append(RunPrompt(_prompt(row["prompt"]), tuple(kept), tuple(kept.values())))
+        found.append(RunPrompt(prompt_of_turns(row["prompt"]), tuple(kept), tuple(kept.values())))
     return found
 
 
@@ -91,7 +91,7 @@ def telling_samples(run: Path, by: Reason) -> list[RunPrompt]:
     groups: defaultdict[str, list[tuple[float, Mapping[str, Any]]]] = defaultdict(list)
     for score, row in scored:
         if row["response"].strip():
-            groups[prompt_key(_prompt(row["prompt"]))].append((score, row))
+            groups[prompt_key(prompt_of_turns(row["prompt"]))].append((score, row))
     return [_group(group, by) for group in groups.values()]
 
 
@@ -219,7 +219,9 @@ def _by_ensemble(run: Path) -> list[RunPrompt]:
             )
         details = [{"score": score} for score in row["scores"]]
         found.append(
-            RunPrompt(_prompt(row["prompt"]), tuple(row["responses"]), tuple(details), ensemble_spread(row["members"]))
+            RunPrompt(
+                prompt_of_turns(row["prompt"]), tuple(row["responses"]), tuple(details), ensemble_spread(row["members"])
+            )
         )
     return found
 
@@ -253,8 +255,4 @@ def _group(group: Sequence[tuple[float, Mapping[str, Any]]], by: Reason) -> RunP
         for score, row in best.values()
     )
     total = max(scores) if by == "suspicion" else math.fsum(scores) / len(scores)
-    return RunPrompt(_prompt(group[0][1]["prompt"]), tuple(best), details, total)
-
-
-def _prompt(turns: Any) -> Prompt:
-    return tuple(Message(turn["role"], turn["content"]) for turn in cast(list[dict[str, str]], turns))
+    return RunPrompt(prompt_of_turns(group[0][1]["prompt"]), tuple(best), details, total)

@@ -9,7 +9,7 @@ from plaudit.core.config import Config
 from plaudit.core.errors import DataError
 from plaudit.core.files import read_jsonl, sha256_file, write_jsonl
 from plaudit.core.progress import say
-from plaudit.core.records import Message, Prompt, Ranking, user_prompt
+from plaudit.core.records import Prompt, Ranking, prompt_of_turns, user_prompt
 from plaudit.core.run import Run
 from plaudit.feedback.simulation.simulated import default_panel
 
@@ -80,7 +80,7 @@ def read_groups(file: Path) -> list[tuple[Prompt, list[str]]]:
 def _prompt(value: str | list[dict[str, str]]) -> Prompt:
     if isinstance(value, str):
         return user_prompt(value)
-    return tuple(Message(turn["role"], turn["content"]) for turn in value)
+    return prompt_of_turns(value)
 
 
 def in_parts(responses: list[str], size: int) -> list[list[str]]:

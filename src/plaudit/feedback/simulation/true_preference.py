@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from plaudit.core.records import Message, Prompt
+from plaudit.core.records import Prompt, prompt_of_turns
 
 
 def _word_set(text: str) -> frozenset[str]:
@@ -85,7 +85,7 @@ def true_preference(prompt: Prompt, response: str) -> float:
 
 def judge(chats: Sequence[Sequence[Mapping[str, str]]], responses: Sequence[str]) -> list[float]:
     """`true_preference` of each pair, as a judge: `judge=plaudit.feedback.simulation.true_preference:judge`."""
-    prompts = [tuple(Message(turn["role"], turn["content"]) for turn in chat) for chat in chats]
+    prompts = [prompt_of_turns(chat) for chat in chats]
     return [true_preference(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
 
 

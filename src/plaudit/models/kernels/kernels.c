@@ -1,0 +1,69 @@
+/* Small operations of a decoder layer, each in one pass over memory, for bfloat16 and float32.
+ *
+ * PyTorch spends more on starting and joining these operations than on their arithmetic. Every row is computed by one
+ * thread in an order that depends on nothing but its own length: neither the batch nor the number of threads changes a
+ * bit. `ops.py` documents the shapes; `build.py` compiles this file.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORTH_THREADS 8192 /* numbers; below it, waking a second thread costs more than it saves */
+#define BLOCK 128          /* tokens of the vocabulary summed in float32 before float64 takes over */
+#define ROWS_A_BLOCK 32    /* rows whose weight gradients are summed before the blocks are */
+
+typedef uint16_t bf16;
+
+static inline float from_bf16(bf16 number) {
+  uint32_t bits = (uint32_t)number << 16;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+static inline bf16 to_bf16(float number) { /* to nearest, ties to even; not-a-number stays one */
+  uint32_t bits;
+  memcpy(&bits, &number, sizeof bits);
+  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return number != number ? 0x7fc0 : (bf16)rounded;
+}
+
+/* exp with the coefficients of Cephes' expf; 0 below the range of normal numbers. */
+static inline float exponential(float x) {
+  float bounded = x < -87.0f ? -87.0f : x; /* comparisons, not fminf: those keep the loops from using vectors */
+  bounded = bounded > 88.0f ? 88.0f : bounded;
+  float power = rintf(bounded * 1.44269504f);
+  float rest = bounded - power * 0.693359375f + power * 2.12194440e-4f;
+  float series = 1.9875691500e-4f;
+  series = series * rest + 1.3981999507e-3f;
+  series = series * rest + 8.3334519073e-3f;
+  series = series * rest + 4.1665795894e-2f;
+  series = series * rest + 1.6666665459e-1f;
+  series = series * rest + 5.0000001201e-1f;
+  series = series * rest * rest + rest + 1.0f;
+  int32_t bits = ((int32_t)power + 127) << 23;
+  float scale;
+  memcpy(&scale, &bits, sizeof scale);
+  return x < -87.0f ? 0.0f : series * scale;
+}
+
+#define GLUE2(name, suffix) name##_##suffix
+#define GLUE(name, suffix) GLUE2(name, suffix)
+#define NAME(name) GLUE(name, KIND)
+
+#define KIND bfloat16
+#define T bf16
+#define LOAD(x) from_bf16(x)
+#define STORE(x) to_bf16(x)
+#include "kernels.inc"
+#undef KIND
+#undef T
+#undef LOAD
+#undef STORE
+
+#define KIND float32
+#define T float
+#define LOAD(x) (x)
+#define STORE(x) (x)
+#include "kernels.inc"

@@ -80,7 +80,7 @@ def _plaudit(work: str, settings: Settings) -> list[Arm]:
     command = [sys.executable, "-m", "benchmarks.peer.plaudit_side", work.split()[0]]
     command += [*_common(work, settings), "--threads", str(settings.threads)]
     command += ["--answers", "4"] if work == "sampling 8 x 4" else []
-    splits = {"ppo": ("8", "all"), "reward": ("8", "all"), "dpo": ("8", "all")}.get(work, ("all",))
+    splits = ("all",) if work == "sft" else ("8", "all")
     return [Arm(work, "plaudit", split, (*command, "--train-layers", split)) for split in splits]
 
 

@@ -87,10 +87,13 @@ def compare(run: Path, *, policies: list[str], models: Path, seed: int) -> Path:
         answers = {name: read_answers(run / f"test-{name}") for name in policies}
         base = policies[0]
         comparisons: list[dict[str, Any]] = []
-        for name in policies[1:]:
-            asked = [one.prompt for one in answers[name] for _ in one.responses]
-            sides = (Contestant(who, [text for one in answers[who] for text in one.responses]) for who in (name, base))
-            comparisons += compare_policies(stage, asked, *sides, [rule, judge, reward])
+        with stage.timed("compare"):
+            for name in policies[1:]:
+                asked = [one.prompt for one in answers[name] for _ in one.responses]
+                sides = (
+                    Contestant(who, [text for one in answers[who] for text in one.responses]) for who in (name, base)
+                )
+                comparisons += compare_policies(stage, asked, *sides, [rule, judge, reward])
         means = {name: _means(answers[name], judge, reward) for name in policies}
         stage.finish(
             {

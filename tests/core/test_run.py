@@ -162,6 +162,17 @@ def test_scalars_with_an_item_become_numbers_and_other_objects_an_error(folder: 
             run.sample(2, texts={"a"})
 
 
+def test_a_stage_without_steps_is_timed_whenever_it_stops(folder: Path) -> None:
+    with open_run(folder) as run:
+        with pytest.raises(KeyboardInterrupt), run.timed("sample"):
+            raise KeyboardInterrupt
+        with run.timed("sample"):
+            pass
+    rows = read_log(folder, "timings")
+    assert [row["step"] for row in rows] == [0, 0]
+    assert all(0 <= row["sample"] < 60 for row in rows)
+
+
 def test_rewind_drops_what_came_after(folder: Path) -> None:
     with open_run(folder) as run:
         for step in range(1, 6):

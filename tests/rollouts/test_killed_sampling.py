@@ -69,6 +69,18 @@ WAYS: dict[str, Callable[[Path, Path, str], None]] = {
 }
 
 
+def slowly(call: Callable[..., None], *where: object) -> None:
+    """A moment after each prompt that is kept: on a busy machine the process would end before this one looks."""
+    add = stage.Drawn.add
+
+    def add_and_wait(self: stage.Drawn, place: int, one: stage.Answers) -> None:
+        add(self, place, one)
+        time.sleep(0.002)
+
+    stage.Drawn.add = add_and_wait  # the process is a fork and ends with it
+    call(*where)
+
+
 @pytest.mark.parametrize("way", list(WAYS))
 def test_killed_at_any_moment_and_started_again_it_writes_the_same(
     way: str, tiny_policy_folder: Path, folder: Path
@@ -81,7 +93,7 @@ def test_killed_at_any_moment_and_started_again_it_writes_the_same(
     kept = folder / "killed" / "answers.jsonl.partial"
     before: list[str] = []
     for times in range(3):
-        process = forked.start(WAYS[way], tiny_policy_folder, folder, "killed")
+        process = forked.start(slowly, WAYS[way], tiny_policy_folder, folder, "killed")
         wanted = len(before) + generator.randrange(1, (PROMPTS - len(before)) // 4)
         if not kill_when(process, partial(holds, kept, wanted)):
             assert times > 0, "it ended before it was ever killed"

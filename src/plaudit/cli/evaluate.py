@@ -51,7 +51,8 @@ def _run(config: EvaluateConfig) -> Outcome:
                 data = run.summary()["comparisons"][0]
             else:
                 run.rewind(-1)
-                data = _compare(config, rows.rows, run)
+                with run.timed("compare"):
+                    data = _compare(config, rows.rows, run)
                 run.finish({"stage": "evaluate", "comparisons": [data]})
     return Outcome(data, "\n".join(_describe(data)))
 

@@ -13,7 +13,9 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -104,6 +106,15 @@ class Run:
     def log_time(self, step: int, **seconds: float) -> None:
         """Add a row to `timings.jsonl`."""
         self._append("timings", step, seconds)
+
+    @contextmanager
+    def timed(self, name: str) -> Generator[None, None, None]:
+        """Add the seconds of a stage without steps to `timings.jsonl`, also where it is interrupted."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.log_time(0, **{name: time.monotonic() - began})
 
     def sample(self, step: int, **record: Any) -> None:
         """Add a row to `samples.jsonl`: texts of the model with whatever belongs to them."""

@@ -175,12 +175,13 @@ def compare(config: QuickstartConfig) -> Path:
         ]
         answers = {name: read_answers(path) for name, path in settings.answers.items()}
         comparisons: list[dict[str, Any]] = []
-        for a, b in settings.pairs:
-            asked = [one.prompt for one in answers[a] for _ in one.responses]
-            side_a, side_b = (
-                Contestant(name, [text for one in answers[name] for text in one.responses]) for name in (a, b)
-            )
-            comparisons += compare_policies(stage, asked, side_a, side_b, judges)
+        with stage.timed("compare"):
+            for a, b in settings.pairs:
+                asked = [one.prompt for one in answers[a] for _ in one.responses]
+                side_a, side_b = (
+                    Contestant(name, [text for one in answers[name] for text in one.responses]) for name in (a, b)
+                )
+                comparisons += compare_policies(stage, asked, side_a, side_b, judges)
         notice = NOTICE.format(answers=config.run / "answers" / ANSWERS)
         stage.finish({"stage": "evaluate", "comparisons": comparisons, "notice": notice})
         return stage.path

@@ -77,7 +77,8 @@ def generate(config: SampleConfig) -> Path:
             return run.path
         prompts = [row.prompt for row in rows.rows]
         with Drawn.open(run.path / KEPT, prompts, given={}, precision=config.precision) as drawn:
-            answers = _draw(config, prompts, drawn)
+            with run.timed("sample"):
+                answers = _draw(config, prompts, drawn)
             write_jsonl(run.path / FILE, map(_row, answers))
             tokens = [count for one in answers for count in one.tokens]
             finished = [ended for one in answers for ended in one.finished]

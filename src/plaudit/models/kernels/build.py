@@ -47,7 +47,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         return None, f"PyTorch's ({'no gcc' if compiler is None else 'no OpenMP library'} found; with it, faster)"
     try:
         return ctypes.CDLL(str(_compiled(compiler, openmp))), "compiled for this processor"
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return None, f"PyTorch's (compiling ours failed: {_last_line(error)})"
 
 
@@ -70,7 +70,7 @@ def _compiled(compiler: str, openmp: str) -> Path:
     key = hashlib.sha256(b"\0".join([*parts, *(flag.encode() for flag in _FLAGS)])).hexdigest()[:16]
     target = cache_folder() / "kernels" / f"{key}.so"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # code is loaded from it
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             made, code = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
             _run([compiler, *_FLAGS, "-c", str(here / _SOURCES[0]), "-o", str(made)])

@@ -110,6 +110,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor
     if not serves(x) or cos.dtype != x.dtype:
         return eager.rotate(x, cos, -sin if back else sin)
     rows, heads, width = x.shape
+    assert cos.shape == sin.shape == (rows, width), "an angle for every row and column"
     if x.stride(2) != 1 or x.stride(1) != width:
         x = x.contiguous()
     cos, sin = cos.contiguous(), sin.contiguous()
@@ -153,6 +154,10 @@ def attend_step(
     """
     rows, heads, width = query.shape
     kv_heads, columns = key.shape[1], keys.shape[-1]
+    assert all(part.stride()[1:] == (width, 1) for part in (query, key, value)), "heads lie side by side"
+    assert cos.shape == sin.shape == (rows, width), "an angle for every row and column"
+    assert keys.is_contiguous() and values.is_contiguous() and column < columns and len(keys) >= rows == len(lengths)
+    cos, sin = cos.contiguous(), sin.contiguous()
     out = torch.empty((rows, heads, width), dtype=query.dtype)
     failed = _kernel("attend_step", query.dtype)(
         query.data_ptr(),
@@ -183,6 +188,7 @@ def attend_step(
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The token each (R,) float64 uniform stands for in softmax(logits / temperature), and its log-prob: (R,) twice."""
+    logits, uniforms = logits.contiguous(), uniforms.contiguous()
     rows, width = logits.shape
     sums = torch.empty((rows, -(-width // _BLOCK)), dtype=torch.float64)
     tokens, log_probs = torch.empty(rows, dtype=torch.long), torch.empty(rows)
@@ -206,6 +212,7 @@ def log_softmax_at(logits: Tensor, targets: Tensor, temperature: float, *, slope
     """
     if not serves(logits):
         return eager.log_softmax_at(logits, targets, temperature, slope=slope)
+    assert logits.is_contiguous() and targets.is_contiguous(), "they are overwritten in place"
     rows, width = logits.shape
     log_probs, entropies = torch.empty(rows), torch.empty(rows)
     _kernel("log_softmax", logits.dtype)(
@@ -227,6 +234,8 @@ def log_softmax_slope(logits: Tensor, targets: Tensor, temperature: float, upstr
     if not serves(logits):
         eager.log_softmax_slope(logits, targets, temperature, upstream)
         return
+    assert logits.is_contiguous() and targets.is_contiguous(), "they are overwritten in place"
+    upstream = upstream.float().contiguous()
     rows, width = logits.shape
     _kernel("log_softmax", logits.dtype)(
         logits.data_ptr(), targets.data_ptr(), 1 / temperature, upstream.data_ptr(), 1, None, None, rows, width

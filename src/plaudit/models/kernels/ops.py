@@ -156,7 +156,9 @@ def attend_step(
     kv_heads, columns = key.shape[1], keys.shape[-1]
     assert all(part.stride()[1:] == (width, 1) for part in (query, key, value)), "heads lie side by side"
     assert cos.shape == sin.shape == (rows, width), "an angle for every row and column"
-    assert keys.is_contiguous() and values.is_contiguous() and column < columns and len(keys) >= rows == len(lengths)
+    assert all(part.is_contiguous() for part in (keys, values)), "a layer's whole part of the cache"
+    assert column < columns, "the new token needs a column"
+    assert len(keys) >= rows == len(lengths), "a place in the cache for every row"
     cos, sin = cos.contiguous(), sin.contiguous()
     out = torch.empty((rows, heads, width), dtype=query.dtype)
     failed = _kernel("attend_step", query.dtype)(
@@ -212,7 +214,8 @@ def log_softmax_at(logits: Tensor, targets: Tensor, temperature: float, *, slope
     """
     if not serves(logits):
         return eager.log_softmax_at(logits, targets, temperature, slope=slope)
-    assert logits.is_contiguous() and targets.is_contiguous(), "they are overwritten in place"
+    assert logits.is_contiguous(), "they are overwritten in place"
+    targets = targets.contiguous()
     rows, width = logits.shape
     log_probs, entropies = torch.empty(rows), torch.empty(rows)
     _kernel("log_softmax", logits.dtype)(
@@ -234,7 +237,8 @@ def log_softmax_slope(logits: Tensor, targets: Tensor, temperature: float, upstr
     if not serves(logits):
         eager.log_softmax_slope(logits, targets, temperature, upstream)
         return
-    assert logits.is_contiguous() and targets.is_contiguous(), "they are overwritten in place"
+    assert logits.is_contiguous(), "they are overwritten in place"
+    targets = targets.contiguous()
     upstream = upstream.float().contiguous()
     rows, width = logits.shape
     _kernel("log_softmax", logits.dtype)(

@@ -141,3 +141,37 @@ def _distance(policy: Policy) -> float:
     with torch.no_grad():
         trained = policy.log_probs(packed, policy.states(packed)).log_prob
     return float((torch.cat([r.log_probs for group in answers for r in group]) - trained).abs().mean())
+
+
+@needs_kernels
+def test_frozen_weights_are_packed_once_and_anew_after_somebody_wrote_into_one() -> None:
+    modules, x = linears(16, 32, bias=True), states()
+
+    def packed() -> Tensor:
+        weights = PackedWeights(ROWS)
+        for one, module in zip(weights.linear(modules, x), modules, strict=True):
+            assert_rounded(one, module, x)
+        return weights._packed[modules].weight
+
+    first = packed()
+    assert packed() is first
+    with torch.no_grad():
+        modules[1].weight.mul_(2)  # not the first, by which it is found
+    packed()
+    with torch.no_grad():
+        modules[0].bias.add_(1)
+    packed()
+    modules[0].weight.data = modules[0].weight + 1  # as adapters are merged
+    packed()
+    assert PackedWeights(ROWS).linear(modules[:1], x)[0].shape == (ROWS, 16)  # alone, though found by the same weight
+
+
+@needs_kernels
+def test_weights_that_train_are_packed_for_every_call() -> None:
+    """The optimizer writes where no counter sees it; a sampler of old weights would be a silent fault."""
+    (module,), x = linears(16, bias=False), states()
+    module.requires_grad_()
+    with torch.no_grad():
+        for _ in range(2):
+            assert_rounded(PackedWeights(ROWS).linear((module,), x)[0], module, x)
+            module.weight.untyped_storage().copy_((module.weight * 2).untyped_storage())

@@ -25,11 +25,11 @@ class _Entry(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """An entry of frozen weights: good for products of as many rows, as long as nobody has written into the weights."""
+    """An entry of frozen weights, good for products of as many rows until somebody writes into one of them."""
 
     entry: _Entry
     rows: int
-    versions: list[int]
+    versions: list[tuple[int, int]]  # where each weight and bias lies, and how often it was written to
 
 
 # of frozen weights, by the first of them: a trunk is packed once a process, not once a sampling call
@@ -55,8 +55,8 @@ class PackedWeights:
             kinds = {getattr(module, "bias", None) is None for module in modules}
             if len(kinds) > 1 or not all(_can_be_packed(module) for module in modules):
                 return tuple(module(x) for module in modules)
-            weights, biases = [m.weight for m in modules], [m.bias for m in modules]  # type: ignore[union-attr]
-            entry = self._packed[modules] = self._pack(weights, biases)  # type: ignore[arg-type]
+            plain: Any = modules
+            entry = self._packed[modules] = self._pack([m.weight for m in plain], [m.bias for m in plain])
         out = _product(x, entry)
         return (out,) if len(entry.widths) == 1 else out.split(entry.widths, dim=1)
 
@@ -70,7 +70,8 @@ class PackedWeights:
 
     def _pack(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> _Entry:
         """The weights below each other, reordered; kept for the next call where none of them trains."""
-        versions = [one._version for one in weights]
+        parts = [one for one in (*weights, *biases) if one is not None]
+        versions = [(one.data_ptr(), one._version) for one in parts]
         kept: _Kept | None = _frozen.get(weights[0])
         if kept is not None and (kept.rows, kept.versions) == (self._rows, versions):
             return kept.entry
@@ -78,7 +79,7 @@ class PackedWeights:
         bias = None if biases[0] is None else torch.cat([one.detach() for one in biases if one is not None])
         packed = torch.ops.mkldnn._reorder_linear_weight(together, self._rows)
         entry = _Entry(packed, bias, [one.shape[0] for one in weights])
-        if not any(one is not None and one.requires_grad for one in (*weights, *biases)):
+        if not any(one.requires_grad for one in parts):
             _frozen[weights[0]] = _Kept(entry, self._rows, versions)
         return entry
 

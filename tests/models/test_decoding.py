@@ -40,7 +40,7 @@ class Decoding:
 
     def __init__(self, policy: Policy, *, rows: int) -> None:
         self.policy = policy
-        self.cache = DecodeCache(rows=rows, weights=PackedWeights(rows))
+        self.cache = DecodeCache(rows=rows, steps=100, weights=PackedWeights(rows))
         self.rows: list[Sequence] = []
         self.all: list[Sequence] = []
 
@@ -164,7 +164,7 @@ class Both:
     """The cache and the naive one, run through the same steps and compared at each."""
 
     def __init__(self, *, rows: int, window: int | None, softcap: float | None) -> None:
-        self.cache = DecodeCache(rows=rows, weights=PackedWeights(rows))
+        self.cache = DecodeCache(rows=rows, steps=100, weights=PackedWeights(rows))
         self.naive: list[NaiveRow] = []
         self.windows = {LAYERS[0]: None, LAYERS[1]: window}
         self.softcap = softcap

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from plaudit.core.records import TokenGroup
 from plaudit.models import packed_weights
+from plaudit.models.kernels import ops
 from plaudit.models.load import load_policy
 from plaudit.models.lora import LoraConfig
 from plaudit.models.packed_weights import PackedWeights
@@ -23,8 +25,17 @@ from tiny import make_folder
 ROWS = 5
 BFLOAT16 = Precision(torch.bfloat16, "asked for")
 needs_kernels = pytest.mark.skipif(
-    not packed_weights._has_kernels(), reason="this processor multiplies no packed bfloat16 weights"
+    not packed_weights._has_onednn(), reason="this processor multiplies no packed bfloat16 weights"
 )
+
+
+@pytest.fixture(autouse=True, params=["compiled", "oneDNN"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "oneDNN":
+        monkeypatch.setattr(packed_weights, "_for_kernels", lambda _: False)
+        monkeypatch.setattr(packed_weights, "_frozen", WeakTensorKeyDictionary())
+    elif not ops.multiplies(torch.bfloat16, torch.device("cpu")):
+        pytest.skip("no products of packed weights on this processor")
 
 
 def linears(*widths: int, bias: bool, dtype: torch.dtype = torch.bfloat16) -> tuple[nn.Linear, ...]:
@@ -91,7 +102,8 @@ def test_bias_in_some_modules_only_is_computed_by_the_modules() -> None:
 
 
 def test_processors_without_the_instructions_compute_by_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_weights, "_has_kernels", lambda: False)
+    monkeypatch.setattr(packed_weights, "_for_kernels", lambda _: False)
+    monkeypatch.setattr(packed_weights, "_has_onednn", lambda: False)
     monkeypatch.delattr(torch.ops.mkldnn, "_reorder_linear_weight", raising=False)
     modules, x, weights = linears(16, 8, bias=True), states(), PackedWeights(ROWS)
     assert all(torch.equal(a, m(x)) for a, m in zip(weights.linear(modules, x), modules, strict=True))

@@ -33,6 +33,10 @@ class Layout(Protocol):
         """What each linear module makes of the same states (N, in)."""
         ...
 
+    def whole_layer(self, layer: nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor | None:
+        """(N, H) through a `FastLayer` and its (N, D) angles in one piece; None where the layer must do it in parts."""
+        ...
+
     def attend(
         self,
         layer: int,
@@ -121,6 +125,10 @@ class PackedLayout:
 
     def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
         return tuple(module(x) for module in modules)
+
+    def whole_layer(self, layer: nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> None:  # noqa: ARG002
+        """In parts: gradients pass through them."""
+        return
 
     def attend(
         self,

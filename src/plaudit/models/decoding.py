@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plaudit.models.decode_layer import DecodeLayer, decode_layer
 from plaudit.models.fused import rotate
 from plaudit.models.kernels import ops as kernels
 from plaudit.models.packed_weights import PackedWeights
 
 Captured = dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 
-_SPARE = 32  # columns made at once: products take all columns, because a range of them would be copied first
+_SPARE = 64  # columns made at once, at most: where no kernel serves, products take all columns of the cache
 
 
 class DecodeCache:
@@ -27,16 +29,18 @@ class DecodeCache:
         weights: the model's linear layers, in the order that products of few rows want.
     """
 
-    def __init__(self, *, rows: int, weights: PackedWeights) -> None:
-        """Room for `rows` rows."""
+    def __init__(self, *, rows: int, steps: int, weights: PackedWeights) -> None:
+        """Room for `rows` rows that take at most `steps` steps each."""
         self.weights = weights
         self.lengths = torch.zeros(0, dtype=torch.long)
         self._rows = rows
+        self._spare = min(steps, _SPARE) + 1  # the last step must not make room for another
         self._column = 0  # where the next token of every row goes
         self._layers: dict[int, int] = {}  # a layer's number to its place in the tensors below
         self._keys = torch.empty(0)  # (layers, rows, key heads, D, columns): keys lie as the product reads them
         self._values = torch.empty(0)  # (layers, rows, key heads, columns, D)
         self._by_layer: dict[int, tuple[Tensor, Tensor]] = {}  # the same tensors, one layer's part of each
+        self._whole: dict[nn.Module, DecodeLayer | None] = {}  # a layer as the kernel decodes it, or that it does not
         self._mask: Tensor | None = None
 
     def admit(self, captured: Captured, copies: int) -> None:
@@ -62,10 +66,11 @@ class DecodeCache:
     def _make_room(self, like: Tensor) -> None:
         """Empty columns for the longest row and some more; (…, key heads, D) of `like` tells the shape."""
         _, heads, width = like.shape
-        shape, columns = (len(self._layers), self._rows, heads), self._column + _SPARE
+        shape, columns = (len(self._layers), self._rows, heads), self._column + self._spare
         # zeros: what is masked out must still be a number
         self._keys = like.new_zeros(*shape, width, columns)
         self._values = like.new_zeros(*shape, columns, width)
+        self._whole = {}
         self._by_layer = {layer: (self._keys[place], self._values[place]) for layer, place in self._layers.items()}
 
     def drop(self, gone: Sequence[int]) -> list[int]:
@@ -99,6 +104,16 @@ class DecodeCache:
     def linear(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
         """As `Layout.linear`."""
         return self.weights.linear(modules, x)
+
+    def whole_layer(self, layer: nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor | None:
+        """As `Layout.whole_layer`: one kernel where it serves."""
+        if layer not in self._whole:
+            terms: Any = layer.terms
+            self._whole[layer] = decode_layer(layer, self.weights, *self._by_layer[terms.layer])
+        whole = self._whole[layer]
+        if whole is None or cos.dtype != hidden.dtype:
+            return None
+        return whole(hidden, cos, sin, self.lengths, self._column)
 
     def attend(
         self,

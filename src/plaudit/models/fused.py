@@ -68,11 +68,16 @@ class _AddNorm(torch.autograd.Function):
 
 def gated(gate: Tensor, up: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
     """activation(gate) * up: the inside of a gated MLP (Shazeer 2020); (N, F) in and out."""
-    if type(activation).__name__ in ("SiLUActivation", "SiLU") or isinstance(activation, nn.SiLU):
+    if is_silu(activation):
         if not torch.is_grad_enabled():
             return ops.gated(gate, up)
         return _SwiGLU.apply(gate, up)  # type: ignore[return-value]
     return activation(gate) * up
+
+
+def is_silu(activation: Callable[[Tensor], Tensor]) -> bool:
+    """Whether this is PyTorch's or transformers' silu."""
+    return type(activation).__name__ in ("SiLUActivation", "SiLU") or isinstance(activation, nn.SiLU)
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -65,7 +65,11 @@ class FastLayer(nn.Module):
         if not terms.is_last:
             rows = None
         hidden = hidden_states[0]
-        mixed = self._attend(self._norm(layer.input_layernorm, hidden), position_embeddings, layout, rows)
+        cos, sin = (part[0] for part in position_embeddings)
+        whole = layout.whole_layer(self, hidden, cos, sin)
+        if whole is not None:
+            return whole[None]
+        mixed = self._attend(self._norm(layer.input_layernorm, hidden), cos, sin, layout, rows)
         if rows is not None:
             hidden = hidden[rows]
         if hasattr(layer, "pre_feedforward_layernorm"):
@@ -84,9 +88,7 @@ class FastLayer(nn.Module):
     def _norm(self, norm: Any, x: Tensor) -> Tensor:
         return rms_norm(x, norm.weight, norm.variance_epsilon) if self.terms.plain_norms else norm(x)
 
-    def _attend(
-        self, x: Tensor, position_embeddings: tuple[Tensor, Tensor], layout: Layout, rows: Tensor | None
-    ) -> Tensor:
+    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
         """(N, H) to (N, H) or, with `rows`, to (U, H)."""
         attention: Any = self.self_attn
         terms, width = self.terms, attention.head_dim
@@ -100,7 +102,6 @@ class FastLayer(nn.Module):
         query, key, value = (part.view(x.shape[0], -1, width) for part in (query, key, value))
         if hasattr(attention, "q_norm"):
             query, key = attention.q_norm(query), attention.k_norm(key)
-        cos, sin = (part[0] for part in position_embeddings)
         how: Any = {"scale": terms.scale, "window": terms.window, "softcap": terms.softcap}
         out = layout.rotate_and_attend(terms.layer, query, key, value, cos, sin, **how).flatten(1)
         return layout.linear((attention.o_proj,), out if rows is None else out[rows])[0]

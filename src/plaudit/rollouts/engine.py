@@ -93,7 +93,7 @@ def sample(
     # longest first: rows of similar length share the cache, and the long ones do not start last
     waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     most = min(max(max_rows, sampling.n), len(prompts) * sampling.n)
-    cache = DecodeCache(rows=most, weights=PackedWeights(most))
+    cache = DecodeCache(rows=most, steps=sampling.max_new_tokens, weights=PackedWeights(most))
     rows: list[_Row] = []
     while rows or waiting:
         room = max_rows - len(rows)

@@ -22,7 +22,7 @@ from plaudit.core.environment import cpu_model
 from plaudit.core.files import cache_folder
 
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-_SOURCES = ("kernels.c", "kernels.inc")
+_SOURCES = ("kernels.c", "kernels.inc", "decode.inc")
 _TIMEOUT = 120
 
 

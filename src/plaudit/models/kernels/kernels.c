@@ -5,6 +5,7 @@
  * bit. `ops.py` documents the shapes; `build.py` compiles this file.
  */
 #include <math.h>
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #define WORTH_THREADS 8192 /* numbers; below it, waking a second thread costs more than it saves */
 #define BLOCK 128          /* tokens of the vocabulary summed in float32 before float64 takes over */
 #define ROWS_A_BLOCK 32    /* rows whose weight gradients are summed before the blocks are */
+/* floats that a thread of attend_heads needs */
+#define SCRATCH(heads, kv_heads, width, columns) ((heads) / (kv_heads) * ((columns) + (width) + 1) + (width))
 
 typedef uint16_t bf16;
 
@@ -57,6 +60,9 @@ static inline float exponential(float x) {
 #define LOAD(x) from_bf16(x)
 #define STORE(x) to_bf16(x)
 #include "kernels.inc"
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#include "decode.inc"
+#endif
 #undef KIND
 #undef T
 #undef LOAD

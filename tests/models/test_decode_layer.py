@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from plaudit.core.records import TokenGroup
 from plaudit.models import decoding
 from plaudit.models.decoding import DecodeCache
-from plaudit.models.kernels import ops
+from plaudit.models.kernels import products
 from plaudit.models.load import load_policy
 from plaudit.models.lora import LoraConfig
 from plaudit.models.packed_weights import PackedWeights
@@ -25,7 +25,8 @@ from tiny import CONFIGS, make_folder
 
 BFLOAT16 = Precision(torch.bfloat16, "asked for")
 needs_products = pytest.mark.skipif(
-    not ops.multiplies(torch.bfloat16, torch.device("cpu")), reason="no products of packed weights on this processor"
+    not products.multiplies(torch.bfloat16, torch.device("cpu")),
+    reason="no products of packed weights on this processor",
 )
 SERVED = {"llama", "llama-untied", "mistral", "qwen2"}
 
@@ -44,10 +45,10 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def test_products_at_any_size(rows: int, outs: int, ins: int) -> None:
     x, weight, bias = numbers(rows, ins), numbers(outs, ins, seed=1), numbers(outs, seed=2)
     exact = x.double() @ weight.double().t()
-    packed = ops.pack_weight(weight)
+    packed = products.pack_weight(weight)
     for got, wanted in (
-        (ops.product(x, packed, None, outs), exact),
-        (ops.product(x, packed, bias, outs), exact + bias.double()),
+        (products.product(x, packed, None, outs), exact),
+        (products.product(x, packed, bias, outs), exact + bias.double()),
     ):
         assert got.shape == (rows, outs)
         # rounded to eight bits once; sums of float32 lose what cancels
@@ -57,20 +58,20 @@ def test_products_at_any_size(rows: int, outs: int, ins: int) -> None:
 @needs_products
 def test_columns_of_a_wider_product_are_multiplied() -> None:
     x, weight = numbers(4, 64)[:, 8:40], numbers(50, 32, seed=1)
-    got = ops.product(x, ops.pack_weight(weight), None, 50)
+    got = products.product(x, products.pack_weight(weight), None, 50)
     torch.testing.assert_close(got, x @ weight.t(), rtol=2**-7, atol=1e-3)
 
 
 @needs_products
 def test_neither_company_nor_threads_change_a_bit_of_a_product() -> None:
-    x, packed = numbers(64, 576), ops.pack_weight(numbers(1000, 576, seed=1))
+    x, packed = numbers(64, 576), products.pack_weight(numbers(1000, 576, seed=1))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = torch.cat([ops.product(row[None], packed, None, 1000) for row in x])
+        alone = torch.cat([products.product(row[None], packed, None, 1000) for row in x])
         torch.set_num_threads(2)
         for rows in (64, 13, 5):
-            assert torch.equal(ops.product(x[:rows], packed, None, 1000), alone[:rows])
+            assert torch.equal(products.product(x[:rows], packed, None, 1000), alone[:rows])
     finally:
         torch.set_num_threads(threads)
 
@@ -79,7 +80,11 @@ def test_neither_company_nor_threads_change_a_bit_of_a_product() -> None:
 def test_what_is_not_a_number_reaches_the_caller() -> None:
     x = numbers(3, 8)
     x[1, 2] = torch.nan
-    assert ops.product(x, ops.pack_weight(numbers(20, 8)), None, 20).isnan().any(1).tolist() == [False, True, False]
+    assert products.product(x, products.pack_weight(numbers(20, 8)), None, 20).isnan().any(1).tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 # --- whole layers ---------------------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ def test_a_row_decodes_bit_for_bit_the_same_alone(tmp_path: Path) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("family", sorted(CONFIGS))
 def test_which_layers_the_kernel_decodes(family: str, tmp_path: Path) -> None:
-    served = family in SERVED and ops.multiplies(torch.bfloat16, torch.device("cpu"))
+    served = family in SERVED and products.multiplies(torch.bfloat16, torch.device("cpu"))
     assert Decoded(policy_of(family, tmp_path), PROMPTS, 1, {}).whole == {served}
 
 

@@ -236,13 +236,26 @@ def test_a_compiler_that_fails_is_named_and_nothing_stops(tmp_path: Path) -> Non
     )
 
 
-def test_one_openmp_serves_both(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", ["torch", "sklearn.linear_model"])
+def test_pytorchs_openmp_serves_both(first: str) -> None:
     """Two OpenMP libraries would mean two sets of threads that wait for each other on the same cores."""
-    ops.add_norm(numbers(64, 576), None, numbers(576), 1e-5)
-    mapped = Path("/proc/self/maps").read_text().splitlines()
-    openmp = {line.split()[-1] for line in mapped if "libgomp" in line or "libiomp" in line or "libomp" in line}
-    assert len(openmp) == 1
-    monkeypatch.setattr(build, "_openmp", lambda: None)  # as where two are loaded: which one would be a guess
+    program = f"""
+import {first}, re, torch
+from pathlib import Path
+def mapped(): return {{name for name in re.findall(r"/\\S*lib[gi]?omp\\S*", Path("/proc/self/maps").read_text())}}
+from plaudit.models.kernels import build, ops
+before = mapped()
+x = torch.ones(64, 576)
+ops.add_norm(x, None, x[0], 1e-5)
+print(build._openmp(), build.library() is not None, len(mapped() - before))
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert Path(said[0]).is_relative_to(Path(torch.__file__).parent)
+    assert said[1:] == ["True", "0"]
+
+
+def test_without_an_openmp_of_pytorchs_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_openmp", lambda: None)
     build._load.cache_clear()
     try:
         assert build.library() is None

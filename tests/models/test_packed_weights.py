@@ -11,7 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from plaudit.core.records import TokenGroup
 from plaudit.models import packed_weights
-from plaudit.models.kernels import ops
+from plaudit.models.kernels import products
 from plaudit.models.load import load_policy
 from plaudit.models.lora import LoraConfig
 from plaudit.models.packed_weights import PackedWeights
@@ -34,7 +34,7 @@ def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == "oneDNN":
         monkeypatch.setattr(packed_weights, "_for_kernels", lambda _: False)
         monkeypatch.setattr(packed_weights, "_frozen", WeakTensorKeyDictionary())
-    elif not ops.multiplies(torch.bfloat16, torch.device("cpu")):
+    elif not products.multiplies(torch.bfloat16, torch.device("cpu")):
         pytest.skip("no products of packed weights on this processor")
 
 

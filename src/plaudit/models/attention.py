@@ -20,10 +20,9 @@ from transformers.masking_utils import AttentionMaskInterface
 from plaudit.core.errors import ModelError
 from plaudit.models.blocks import LONGEST, attend_in_blocks, block_masks, plan_blocks
 from plaudit.models.fused import rotate
+from plaudit.models.groups import Shape, attend_in_groups, plan_groups, serves
 
 IMPLEMENTATION = "plaudit"
-
-Shape = tuple[int, tuple[int, ...]]
 
 
 class Layout(Protocol):
@@ -104,7 +103,8 @@ AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
 
 
 class PackedLayout:
-    """Attention within groups of a packed row: the short ones in padded blocks, each long one by itself.
+    """Attention within groups of a packed row: by one kernel where it serves, else the short ones in padded blocks, and
+    each long one by itself.
 
     Args:
         shapes: for each group the prompt's length and the length of each response.
@@ -115,6 +115,7 @@ class PackedLayout:
         self.lengths = [prompt + sum(responses) for prompt, responses in shapes]
         self.captured: dict[int, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] | None = None
         self._short = [group for group, length in enumerate(self.lengths) if length <= LONGEST]
+        self._groups = plan_groups(shapes)
         self._blocks = plan_blocks([self.lengths[group] for group in self._short]) if self._short else None
         self._looks: dict[int | None, list[Tensor]] = {}
         self._block_masks: dict[tuple[int | None, int, int, torch.dtype], list[Tensor]] = {}
@@ -143,6 +144,8 @@ class PackedLayout:
     ) -> Tensor:
         if self.captured is not None:
             self.captured[layer] = (key.split(self.lengths), value.split(self.lengths))
+        if serves(query, window=window, softcap=softcap, longest=self._groups.longest):
+            return attend_in_groups(self._groups, query, key, value, scale=scale)
         if window not in self._looks:  # the same for every layer, so made once
             known = {shape: _may_look(shape, window) for shape in set(self.shapes)}
             self._looks[window] = [known[shape] for shape in self.shapes]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plaudit.models.fused import is_silu
-from plaudit.models.kernels import ops as kernels
+from plaudit.models.kernels import products
 from plaudit.models.packed_weights import Entry, PackedWeights
 
 
@@ -21,12 +21,12 @@ class DecodeLayer:
     """One layer, ready to decode: holds what the kernel reads."""
 
     def __init__(self, module: Any, entries: list[Entry], keys: Tensor, values: Tensor) -> None:
-        """`keys` and `values`: the layer's part of the cache, as in `kernels.attend_step`."""
+        """`keys` and `values`: the layer's part of the cache, as in `ops.attend_step`."""
         qkv, o, gate_up, down = entries
         norms = module.input_layernorm, module.post_attention_layernorm
         terms, (_, kv_heads, width, columns) = module.terms, keys.shape
         self._held = [norms, entries, keys, values]  # the kernel has their addresses
-        self._layer = kernels.Layer(
+        self._layer = products.Layer(
             attention_norm=norms[0].weight.data_ptr(),
             mlp_norm=norms[1].weight.data_ptr(),
             attention_eps=norms[0].variance_epsilon,
@@ -45,23 +45,23 @@ class DecodeLayer:
         )
 
     def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Tensor, column: int) -> Tensor:
-        """As `kernels.decode_layer`."""
-        return kernels.decode_layer(self._layer, hidden, cos, sin, lengths, column)
+        """As `products.decode_layer`."""
+        return products.decode_layer(self._layer, hidden, cos, sin, lengths, column)
 
 
 def decode_layer(module: Any, weights: PackedWeights, keys: Tensor, values: Tensor) -> DecodeLayer | None:
     """`module`, a `FastLayer`, for the kernel; None where the kernel does not compute what it computes."""
-    if not kernels.multiplies(keys.dtype, keys.device) or not _has_kernel_shape(module):
+    if not products.multiplies(keys.dtype, keys.device) or not _has_kernel_shape(module):
         return None
     attention, mlp = module.self_attn, module.mlp
-    products = (
+    linears = (
         (attention.q_proj, attention.k_proj, attention.v_proj),
         (attention.o_proj,),
         (mlp.gate_proj, mlp.up_proj),
         (mlp.down_proj,),
     )
-    entries = [entry for modules in products if (entry := weights.entry(modules)) is not None]
-    if len(entries) < len(products) or any(entry.rows for entry in entries):
+    entries = [entry for modules in linears if (entry := weights.entry(modules)) is not None]
+    if len(entries) < len(linears) or any(entry.rows for entry in entries):
         return None
     return DecodeLayer(module, entries, keys, values)
 

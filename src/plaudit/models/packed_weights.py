@@ -2,7 +2,7 @@
 
 A product of 32 rows with a weight matrix reorders the whole matrix before it multiplies; done once for many steps, the
 product is 1.3 to 1.6 times as fast. Layers that read the same states (query, key and value; gate and up) become one
-product. It is computed by the compiled kernels where they can (`kernels.multiplies`), which is 1.2 times (128 rows) to
+product. It is computed by the compiled kernels where they can (`products.multiplies`), which is 1.2 times (128 rows) to
 twice (1 row) as fast again, else by oneDNN.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from plaudit.models.kernels import ops as kernels
+from plaudit.models.kernels import products
 
 Linears = tuple[nn.Module, ...]
 
@@ -98,7 +98,7 @@ class PackedWeights:
         together = torch.cat([one.detach() for one in weights]) if len(weights) > 1 else weights[0].detach()
         bias = None if biases[0] is None else torch.cat([one.detach() for one in biases if one is not None])
         reorder = torch.ops.mkldnn._reorder_linear_weight
-        packed = reorder(together, rows) if rows else kernels.pack_weight(together)
+        packed = reorder(together, rows) if rows else products.pack_weight(together)
         entry = Entry(packed, bias, [one.shape[0] for one in weights], rows)
         if not any(one.requires_grad for one in parts):
             _frozen[weights[0]] = _Kept(entry, versions)
@@ -107,13 +107,13 @@ class PackedWeights:
 
 def _product(x: Tensor, entry: Entry) -> Tensor:
     if not entry.rows:
-        return kernels.product(x, entry.weight, entry.bias, sum(entry.widths))
+        return products.product(x, entry.weight, entry.bias, sum(entry.widths))
     return torch.ops.mkldnn._linear_pointwise.default(x, entry.weight, entry.bias, "none", [], "")
 
 
 def _for_kernels(weight: Tensor) -> bool:
     """Whether the compiled kernels multiply by weights like this one: they take inputs in pairs."""
-    return kernels.multiplies(weight.dtype, weight.device) and weight.shape[1] % 2 == 0
+    return products.multiplies(weight.dtype, weight.device) and weight.shape[1] % 2 == 0
 
 
 def _can_be_packed(module: Any) -> bool:

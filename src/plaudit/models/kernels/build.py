@@ -18,11 +18,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from plaudit.core.environment import cpu_model
 from plaudit.core.files import cache_folder
 
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-_SOURCES = ("kernels.c", "kernels.inc", "decode.inc")
+_SOURCES = ("kernels.c", "kernels.inc", "decode.inc", "attention.inc")
 _TIMEOUT = 120
 
 
@@ -59,6 +61,8 @@ def _openmp() -> str | None:
         return None
     paths = {line.split()[-1] for line in mapped.splitlines() if "/" in line}
     found = [path for path in paths if Path(path).name.startswith(("libgomp", "libiomp5", "libomp"))]
+    own = [path for path in found if str(Path(torch.__file__).parent) in path]  # scikit-learn brings one of its own
+    found = own or found
     return found[0] if len(found) == 1 else None
 
 

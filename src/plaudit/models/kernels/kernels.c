@@ -62,6 +62,7 @@ static inline float exponential(float x) {
 #include "kernels.inc"
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include "decode.inc"
+#include "attention.inc"
 #endif
 #undef KIND
 #undef T

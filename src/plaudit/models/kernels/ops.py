@@ -1,7 +1,7 @@
 """The small operations of a decoder layer as functions of tensors: compiled where `serves` says so, else PyTorch's.
 
-Nothing here knows of gradients: `fused` and `logprobs` do. `attend_step` and `draw` exist compiled only, and so do
-products of packed weights and `decode_layer`; who calls them asks `serves` or `multiplies` and has another way.
+Nothing here knows of gradients: `fused` and `logprobs` do. `attend_step` and `draw` exist compiled only; who calls them
+asks `serves` and has another way.
 """
 
 from __future__ import annotations
@@ -30,24 +30,12 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "draw": [*[_POINTER] * 2, _NUMBER, *[_POINTER] * 3, *[_COUNT] * 2],
     "log_softmax": [*[_POINTER] * 2, _NUMBER, _POINTER, _FLAG, *[_POINTER] * 2, *[_COUNT] * 2],
 }
-_PRODUCTS: dict[str, list[Any]] = {
-    "pack_weight": [*[_POINTER] * 2, *[_COUNT] * 2],
-    "product": [*[_POINTER] * 4, *[_COUNT] * 3],
-    "decode_layer": [*[_POINTER] * 6, *[_COUNT] * 2],
-}
-_OUTPUTS = 48  # of a block of packed weights, as in decode.inc
 _FORMATS = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
 
 def serves(x: Tensor) -> bool:
     """Whether the kernels compute with tensors like this one: on a processor, in bfloat16 or float32."""
     return x.dtype in _FORMATS and x.device.type == "cpu" and library() is not None
-
-
-def multiplies(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether there are products of packed weights: in bfloat16, on processors with AVX512-BF16."""
-    compiled = library()
-    return dtype is torch.bfloat16 and device.type == "cpu" and compiled is not None and hasattr(compiled, "product")
 
 
 def add_norm(x: Tensor, y: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -256,67 +244,6 @@ def log_softmax_slope(logits: Tensor, targets: Tensor, temperature: float, upstr
     _kernel("log_softmax", logits.dtype)(
         logits.data_ptr(), targets.data_ptr(), 1 / temperature, upstream.data_ptr(), 1, None, None, rows, width
     )
-
-
-class Layer(ctypes.Structure):
-    """A decoder layer for `decode_layer`, as in decode.inc: addresses of what must outlive it, and dimensions."""
-
-    _fields_ = [
-        *((name, _POINTER) for name in ("attention_norm", "mlp_norm")),
-        *((part + what, _POINTER) for part in ("qkv", "o", "gate_up", "down") for what in ("", "_bias")),
-        *((name, _POINTER) for name in ("keys", "values")),
-        *((name, _COUNT) for name in ("hidden", "heads", "kv_heads", "width", "inner", "columns", "window")),
-        *((name, _NUMBER) for name in ("attention_eps", "mlp_eps", "scale")),
-    ]
-
-
-def pack_weight(weight: Tensor) -> Tensor:
-    """A bfloat16 weight (out, in), `in` even, in the order that `product` reads: as many numbers, and some zeros."""
-    outs, ins = weight.shape
-    assert ins % 2 == 0, "inputs are taken in pairs"
-    weight = weight.contiguous()
-    packed = torch.empty(-(-outs // _OUTPUTS) * _OUTPUTS * ins, dtype=weight.dtype)
-    _product_kernel("pack_weight")(weight.data_ptr(), packed.data_ptr(), outs, ins)
-    return packed
-
-
-def product(x: Tensor, packed: Tensor, bias: Tensor | None, outs: int) -> Tensor:
-    """x (R, in) times the transposed weight that was packed, plus bias (out,): (R, out)."""
-    x = x.contiguous()
-    rows, ins = x.shape
-    assert packed.numel() == -(-outs // _OUTPUTS) * _OUTPUTS * ins, "the weight has as many inputs"
-    out = torch.empty((rows, outs), dtype=x.dtype)
-    _product_kernel("product")(x.data_ptr(), packed.data_ptr(), _at(bias), out.data_ptr(), rows, ins, outs)
-    return out
-
-
-def decode_layer(layer: Layer, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Tensor, column: int) -> Tensor:
-    """One new token of each row through a decoder layer: (R, H) in and out; angles and cache as in `attend_step`."""
-    hidden, cos, sin = hidden.contiguous(), cos.contiguous(), sin.contiguous()
-    assert cos.shape == sin.shape == (len(hidden), layer.width), "an angle for every row and column"
-    assert column < layer.columns, "the new token needs a column"
-    assert len(lengths) == len(hidden), "a length for every row"
-    out = torch.empty_like(hidden)
-    failed = _product_kernel("decode_layer")(
-        ctypes.addressof(layer),
-        hidden.data_ptr(),
-        cos.data_ptr(),
-        sin.data_ptr(),
-        lengths.data_ptr(),
-        out.data_ptr(),
-        len(hidden),
-        column,
-    )
-    if failed:
-        raise MemoryError(f"no memory for a layer of {len(hidden)} rows and {layer.columns} columns")
-    return out
-
-
-@cache
-def _product_kernel(name: str) -> Any:
-    function = getattr(library(), name)
-    function.argtypes, function.restype = _PRODUCTS[name], ctypes.c_int if name == "decode_layer" else None
-    return function
 
 
 @cache

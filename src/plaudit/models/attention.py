@@ -20,7 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from plaudit.core.errors import ModelError
 from plaudit.models.blocks import LONGEST, attend_in_blocks, block_masks, plan_blocks
 from plaudit.models.fused import rotate
-from plaudit.models.groups import Shape, attend_in_groups, plan_groups, serves
+from plaudit.models.packed_attention import Shape, attend_in_groups, plan_groups, serves
 
 IMPLEMENTATION = "plaudit"
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from plaudit.models.attention import PackedLayout
-from plaudit.models.groups import Shape, attend_in_groups, plan_groups, serves
 from plaudit.models.kernels import products
+from plaudit.models.packed_attention import Shape, attend_in_groups, plan_groups, serves
 
 if not products.multiplies(torch.bfloat16, torch.device("cpu")):
     pytest.skip("no attention kernel on this processor", allow_module_level=True)

@@ -142,6 +142,34 @@ def test_attention_of_a_step(dtype: torch.dtype, repeat: int, window: int | None
     close(out, (logits.softmax(-1) @ values.double()).view(rows, -1, width), FORMATS[dtype])
 
 
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("count", [1, 33, 20_000])
+def test_an_update_of_adamw(dtype: torch.dtype, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled and in PyTorch's operations, from moments that are there already."""
+    how = {"clip": 0.5, "lr": 1e-2, "decay": 0.1, "betas": (0.9, 0.95), "eps": 1e-5, "step": 3}
+    below = (numbers(count, seed=4) * 9000).to(torch.int16) if dtype is torch.bfloat16 else None
+    results = []
+    for library in (ops.library, lambda: None):
+        monkeypatch.setattr(ops, "library", library)
+        parameter, first = numbers(count, dtype=dtype), numbers(count, seed=2, dtype=dtype)
+        second, rest = numbers(count, seed=3, dtype=dtype).square(), None if below is None else below.clone()
+        ops.adamw(parameter, rest, numbers(count, seed=1), first, second, **how)  # type: ignore[arg-type]
+        results.append((parameter if rest is None else eager.joined(parameter, rest), first, second))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5 if one.dtype is torch.float32 else 2**-7, atol=1e-6)
+
+
+def test_a_number_and_its_two_parts() -> None:
+    """Every kind of float32 number, and those halfway between two of bfloat16: what is joined is what was parted."""
+    some = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-30, 30, 10_000)
+    halfway = torch.tensor([1 + 2.0**-8, -(1 + 2.0**-8), 1 + 3 * 2.0**-8, 2.0**-126, -0.0, 0.0])
+    for whole in (some, halfway):
+        rounded, below = eager.part(whole)
+        assert torch.equal(eager.joined(rounded, below), whole)
+        assert float(((rounded.float() - whole).abs() / whole.abs().clamp(min=1e-38)).max()) <= 2**-8
+    assert torch.equal(eager.part(some)[0], some.to(torch.bfloat16))
+
+
 def step_inputs(
     rows: int, kv_heads: int, repeat: int, width: int, columns: int, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from plaudit.core.errors import DoctorError, RunError
+from plaudit.models.kernels import eager
 from plaudit.training.optimizer import Optimizer, ParameterGroup
 
 
@@ -18,6 +19,12 @@ def parameters(dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, P
 def loss_of(params: dict[str, Parameter], x: Tensor) -> Tensor:
     hidden = torch.tanh(x.to(params["proj.weight"].dtype) @ params["proj.weight"].T) * params["norm.weight"]
     return (hidden @ params["head.weight"].T).float().square().sum()
+
+
+def masters(optimizer: Optimizer, name: str) -> Tensor:
+    """The float32 numbers of a bfloat16 parameter."""
+    state = optimizer.state_dict()
+    return eager.joined(state[f"weight.{name}"], state[f"below.{name}"])
 
 
 def data(step: int) -> Tensor:
@@ -74,11 +81,11 @@ def test_bfloat16_gradients_are_summed_in_float32() -> None:
 def test_bfloat16_weights_keep_updates_below_their_own_precision() -> None:
     params = {"w": Parameter(torch.ones(1, 1, dtype=torch.bfloat16))}
     optimizer = Optimizer([ParameterGroup(params, 1e-4)])
-    start = float(optimizer.state_dict()["weight.w"])
+    start = float(masters(optimizer, "w"))
     for _ in range(40):  # each update is a fortieth of the spacing of bfloat16 below 1
         params["w"].sum().backward()
         optimizer.step()
-    assert float(optimizer.state_dict()["weight.w"]) == pytest.approx(start - 40e-4, rel=1e-5)
+    assert float(masters(optimizer, "w")) == pytest.approx(start - 40e-4, rel=1e-5)
     assert params["w"].item() == pytest.approx(start - 40e-4, abs=1 / 256)
 
 
@@ -88,13 +95,42 @@ def test_bfloat16_weights_have_no_dead_zone() -> None:
     params = {"w": Parameter(weights.clone())}
     optimizer = Optimizer([ParameterGroup(params, 1e-4)])
     assert torch.equal(params["w"], weights)  # the masters' places among the rounding are not seen from outside
-    assert float((optimizer.state_dict()["weight.w"] - weights.float()).abs().max()) <= 2**-7  # half a step
+    assert float((masters(optimizer, "w") - weights.float()).abs().max()) <= 2**-7  # half a step
     for _ in range(5):
         params["w"].sum().backward()
         optimizer.step()
     moved = params["w"].detach().float() - weights.float()
     assert float(moved.mean()) == pytest.approx(-5e-4, rel=0.05)
     assert float((moved == 0).float().mean()) > 0.5
+
+
+def test_moments_in_bfloat16_move_weights_as_float32_ones_do() -> None:
+    """Noisy gradients of every size, for 200 steps: each weight ends where float32 takes it, within a hundredth."""
+    start = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    ours, theirs = Parameter(start.clone()), Parameter(start.float())
+    optimizer = Optimizer([ParameterGroup({"w": ours}, 1e-3)], clip=1e9)
+    with torch.no_grad():
+        theirs.copy_(masters(optimizer, "w"))
+    begun = theirs.detach().clone()
+    reference = torch.optim.AdamW([theirs], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    scale = torch.logspace(-6, 3, 64)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(200):
+        gradient = ((torch.randn(64, 64, generator=generator) + 0.3) * scale).to(torch.bfloat16)
+        ours.backward(gradient)
+        theirs.grad = gradient.float()
+        optimizer.step()
+        reference.step()
+    moved, expected = masters(optimizer, "w") - begun, theirs.detach() - begun
+    assert float(expected.abs().mean()) > 0.01
+    assert float((moved - expected).norm() / expected.norm()) < 0.01
+    assert float((moved - expected).mean().abs() / expected.abs().mean()) < 0.002  # no drift to one side
+
+
+def test_a_long_memory_in_bfloat16_is_refused() -> None:
+    params = {"w": Parameter(torch.ones(1, 1, dtype=torch.bfloat16))}
+    with pytest.raises(AssertionError, match="stands still"):
+        Optimizer([ParameterGroup(params, 1e-4)], betas=(0.9, 0.999))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

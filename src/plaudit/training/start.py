@@ -98,8 +98,8 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _training_bytes(parameter: Tensor) -> int:
-    """Gradient and two moments in float32, and a master where the parameter itself is not float32."""
-    return parameter.numel() * (12 if parameter.dtype == torch.float32 else 16)
+    """The gradient in float32, two moments in the parameter's format, and what float32 has below bfloat16."""
+    return parameter.numel() * (12 if parameter.dtype == torch.float32 else 10)
 
 
 def _activation_bytes(model: Policy | ScalarModel) -> int:

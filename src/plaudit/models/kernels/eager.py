@@ -59,6 +59,44 @@ def log_softmax_slope(logits: Tensor, targets: Tensor, temperature: float, upstr
     logits.copy_(_slope(probs, targets, temperature).mul_(upstream[:, None]))
 
 
+def adamw(
+    parameter: Tensor,
+    below: Tensor | None,
+    grad: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rate: float,
+    kept: float,
+    betas: tuple[float, float],
+    eps: float,
+    correction: float,
+) -> None:
+    mean = first.float().lerp_(grad, 1 - betas[0])
+    square = second.float().mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    whole = parameter.detach() if below is None else joined(parameter.detach(), below)
+    now = whole.mul(kept).addcdiv_(mean, square.sqrt().mul_(correction).add_(eps), value=-rate)
+    first.copy_(mean)
+    second.copy_(square)
+    if below is None:
+        parameter.copy_(now)
+    else:
+        rounded, rest = part(now)
+        parameter.copy_(rounded)
+        below.copy_(rest)
+
+
+def joined(rounded: Tensor, below: Tensor) -> Tensor:
+    """The float32 number whose bits lie `below` (int16) beside those of a bfloat16 number: the inverse of `part`."""
+    return (rounded.view(torch.int16).to(torch.int32) << 16).add_(below).view(torch.float32)
+
+
+def part(number: Tensor) -> tuple[Tensor, Tensor]:
+    """A float32 number as the bfloat16 number it rounds to, halves away from zero, and how far its bits lie from it."""
+    bits = number.contiguous().view(torch.int32)
+    rounded = ((bits + 0x8000) >> 16).to(torch.int16)
+    return rounded.view(torch.bfloat16), bits.to(torch.int16)
+
+
 def _slope(probs: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """(one-hot - p) / temperature. Overwrites `probs`."""
     direction = probs.neg_()

@@ -51,6 +51,21 @@ static inline float exponential(float x) {
   return x < -87.0f ? 0.0f : series * scale;
 }
 
+/* A float32 number as the bfloat16 number it rounds to (halves away from zero) and how far its bits lie from it. */
+static inline float joined(bf16 rounded, int16_t below) {
+  uint32_t bits = ((uint32_t)rounded << 16) + (uint32_t)(int32_t)below;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+static inline void part(float number, bf16 *rounded, int16_t *below) {
+  uint32_t bits;
+  memcpy(&bits, &number, sizeof bits);
+  *rounded = (bf16)((bits + 0x8000) >> 16);
+  *below = (int16_t)bits;
+}
+
 #define GLUE2(name, suffix) name##_##suffix
 #define GLUE(name, suffix) GLUE2(name, suffix)
 #define NAME(name) GLUE(name, KIND)
@@ -59,6 +74,8 @@ static inline float exponential(float x) {
 #define T bf16
 #define LOAD(x) from_bf16(x)
 #define STORE(x) to_bf16(x)
+#define WHOLE(i) joined(parameter[i], below[i])
+#define KEEP(i, x) part(x, parameter + (i), below + (i))
 #include "kernels.inc"
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include "decode.inc"
@@ -68,9 +85,13 @@ static inline float exponential(float x) {
 #undef T
 #undef LOAD
 #undef STORE
+#undef WHOLE
+#undef KEEP
 
 #define KIND float32
 #define T float
 #define LOAD(x) (x)
 #define STORE(x) (x)
+#define WHOLE(i) parameter[i]
+#define KEEP(i, x) parameter[i] = x
 #include "kernels.inc"

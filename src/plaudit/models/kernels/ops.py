@@ -28,6 +28,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "rotate": [*[_POINTER] * 3, _NUMBER, _POINTER, *[_COUNT] * 4],
     "attend_step": [*[_POINTER] * 3, *[_COUNT] * 3, *[_POINTER] * 6, _NUMBER, *[_COUNT] * 7],
     "draw": [*[_POINTER] * 2, _NUMBER, *[_POINTER] * 3, *[_COUNT] * 2],
+    "adamw": [*[_POINTER] * 5, *[_NUMBER] * 7, _COUNT],
     "log_softmax": [*[_POINTER] * 2, _NUMBER, _POINTER, _FLAG, *[_POINTER] * 2, *[_COUNT] * 2],
 }
 _FORMATS = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
@@ -243,6 +244,54 @@ def log_softmax_slope(logits: Tensor, targets: Tensor, temperature: float, upstr
     rows, width = logits.shape
     _kernel("log_softmax", logits.dtype)(
         logits.data_ptr(), targets.data_ptr(), 1 / temperature, upstream.data_ptr(), 1, None, None, rows, width
+    )
+
+
+def adamw(
+    parameter: Tensor,
+    below: Tensor | None,
+    grad: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    clip: float,
+    lr: float,
+    decay: float,
+    betas: tuple[float, float],
+    eps: float,
+    step: int,
+) -> None:
+    """One update of AdamW (Loshchilov and Hutter 2019), in place.
+
+    Args:
+        parameter: bfloat16 with `below`, or float32 without.
+        below: int16, of the same shape: parameter and below together are a float32 number, see `eager.joined`.
+        grad: float32; `clip` is multiplied into it.
+        first, second: moments, in the parameter's format; the update is made from them before they are rounded.
+        decay: of the weights, decoupled, times the learning rate.
+        step: number of this update, from 1.
+    """
+    correction1, correction2 = 1 - betas[0] ** step, 1 - betas[1] ** step
+    rate, kept, correction = lr / correction1, 1 - lr * decay, correction2**-0.5
+    assert all(one.is_contiguous() for one in (parameter, grad, first, second)), "numbers lie side by side"
+    if not serves(parameter):
+        eager.adamw(parameter, below, grad * clip, first, second, rate, kept, betas, eps, correction)
+        return
+    assert grad.dtype is torch.float32, "a bfloat16 sum of gradients loses them"
+    assert parameter.shape == grad.shape == first.shape == second.shape, "one of each for every number"
+    _kernel("adamw", parameter.dtype)(
+        parameter.data_ptr(),
+        _at(below),
+        grad.data_ptr(),
+        first.data_ptr(),
+        second.data_ptr(),
+        clip,
+        rate,
+        kept,
+        *betas,
+        eps,
+        correction,
+        parameter.numel(),
     )
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer.arms import WORKS, Arm, Settings, arms, environment
+from benchmarks.peer.arms import TUNED, WORKS, Arm, Settings, arms, environment
 from benchmarks.peer.flops import Model
 from benchmarks.peer.summary import arm_of, rows_of, tables
 
@@ -29,7 +29,9 @@ def main() -> int:
     options = parse()
     if options.table:
         return show(options.table)
-    settings = Settings(options.model or own_model(), options.workload, options.venv, options.threads, options.tiny)
+    settings = Settings(
+        options.model or own_model(), options.workload, options.venv, options.threads, options.tiny, options.vllm
+    )
     check(settings)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     record = Record(options.out)
@@ -74,14 +76,15 @@ class Record:
 
 
 def chosen(candidates: list[Arm], results: list[Any], work: str, repeat: int, *, documented: bool) -> list[Arm]:
-    """The arms of a repeat, peer first. After the first repeat the tuned peer runs only in its fastest way."""
-    best = arm_of([r for r in results if r["repeat"] == 0], work, "tuned").results.get(0) if repeat else None
+    """The arms of a repeat, peers first. After the first repeat a tuned peer runs only in its fastest way."""
+    first = [r for r in results if repeat and r["repeat"] == 0]
+    best = {kind: arm_of(first, work, kind).results.get(0) for kind in TUNED}
     return [
         arm
         for arm in candidates
         if arm.kind == "plaudit"
         or (arm.kind == "documented" and documented)
-        or (arm.kind == "tuned" and (best is None or arm.variant == best["variant"]))
+        or (arm.kind in TUNED and ((fastest := best[arm.kind]) is None or arm.variant == fastest["variant"]))
     ]
 
 
@@ -138,6 +141,8 @@ def check(settings: Settings) -> None:
         sys.exit(f"{settings.workload} has no prompts.jsonl; set PLAUDIT_PEER to the folder that holds workload/")
     if not (settings.venv / "bin" / "python").exists():
         sys.exit(f"{settings.venv} is no environment; make it with benchmarks/peer/setup.sh {settings.venv}")
+    if settings.vllm and not (settings.vllm / "bin" / "python").exists():
+        sys.exit(f"{settings.vllm} is no environment; make it with benchmarks/peer/setup-vllm.sh {settings.vllm}")
     load = os.getloadavg()[0]
     if load > 0.5 and not settings.tiny:
         print(f"The machine is not idle (load {load:.1f}): threads wait for cores they share.", file=sys.stderr)
@@ -149,6 +154,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workload", type=Path, default=Path(peer) / "workload" if peer else None)
     parser.add_argument("--model", type=Path, help="folder; by default SmolLM2-135M-Instruct")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv-peer")
+    vllm = ROOT / ".venv-vllm"
+    parser.add_argument(
+        "--vllm", type=Path, default=vllm if vllm.exists() else None, help="its environment; it samples too"
+    )
     parser.add_argument("--only", default=",".join(WORKS), help="kinds of work, by comma: " + ", ".join(WORKS))
     parser.add_argument("--split", choices=("8", "all"), help="only this split of Plaudit")
     parser.add_argument("--repeats", type=int, default=2)

@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 WORKS = ("ppo", "sampling", "sampling 8 x 4", "reward", "dpo", "sft")
 STEPS = {"ppo": 1, "sampling": 2, "sampling 8 x 4": 2, "reward": 2, "dpo": 2, "sft": 2}
+TUNED = ("tuned", "vllm")  # kinds that come in several ways, of which the fastest counts
 SCRIPTS = {"ppo": "trl_ppo", "reward": "trl_reward", "dpo": "trl_dpo", "sft": "trl_sft"}
 # Tuned: weights in bfloat16, micro-batches of two that fit the caches, an allocator that keeps freed memory.
 MICRO_BATCHES = {"ppo": 16, "reward": 4, "dpo": 4, "sft": 4}
@@ -28,11 +29,15 @@ class Settings:
     venv: Path
     threads: int
     tiny: bool = False  # to see that all of it runs: the numbers mean nothing
+    vllm: Path | None = None  # its environment; without one it takes no part
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to do a kind of work. `kind` is plaudit, tuned or documented; `variant` tells arms of a kind apart."""
+    """One way to do a kind of work.
+
+    `kind` is plaudit, tuned, documented or vllm; `variant` tells arms of a kind apart.
+    """
 
     work: str
     kind: str
@@ -47,8 +52,9 @@ class Arm:
 
 
 def arms(work: str, settings: Settings) -> list[Arm]:
-    """All ways to do `work`: the peer tuned, Plaudit, the peer as documented."""
-    return [*_tuned(work, settings), *_plaudit(work, settings), _documented(work, settings)]
+    """All ways to do `work`: the peer tuned, vLLM where it samples, Plaudit, the peer as documented."""
+    vllm = _vllm(work, settings) if settings.vllm and work.startswith("sampling") else []
+    return [*_tuned(work, settings), *vllm, *_plaudit(work, settings), _documented(work, settings)]
 
 
 def allocator() -> dict[str, str]:
@@ -109,6 +115,18 @@ def _generate(work: str, settings: Settings, kind: str, way: str, variables: dic
     command = [str(settings.venv / "bin" / "python"), str(HERE / "hf_generate.py"), *_common(work, settings)]
     command += ["--answers", "4" if work == "sampling 8 x 4" else "1", "--way", way]
     return Arm(work, kind, way, tuple(command), variables)
+
+
+def _vllm(work: str, settings: Settings) -> list[Arm]:
+    """Both ways to run it: which is faster depends on the machine. Its manual preloads Intel's OpenMP too."""
+    assert settings.vllm is not None
+    command = [str(settings.vllm / "bin" / "python"), str(HERE / "vllm_generate.py"), *_common(work, settings)]
+    command += ["--answers", "4" if work == "sampling 8 x 4" else "1"]
+    variables = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    variables |= allocator()
+    if (openmp := settings.vllm / "lib" / "libiomp5.so").exists():
+        variables["LD_PRELOAD"] = ":".join([*filter(None, [variables.get("LD_PRELOAD")]), str(openmp.absolute())])
+    return [Arm(work, "vllm", way, (*command, "--way", way), variables) for way in ("eager", "compiled")]
 
 
 def _common(work: str, settings: Settings) -> list[str]:

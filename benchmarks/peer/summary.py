@@ -128,10 +128,10 @@ def rows_of(results: Sequence[Result], model: Model, peak: float, epochs: int = 
     rows: list[dict[str, Any]] = []
     for work, split in dict.fromkeys((r["arm_work"], r["variant"]) for r in results if r["kind"] == "plaudit"):
         own, tuned = arm_of(results, work, "plaudit", split), arm_of(results, work, "tuned")
-        documented = arm_of(results, work, "documented")
+        documented, vllm = arm_of(results, work, "documented"), arm_of(results, work, "vllm")
         layers = model.layers if split == "all" else int(split)
         row: dict[str, Any] = {"work": work, "trained": split, "plaudit": _side(own, work, model, layers, peak, epochs)}
-        for name, peer in (("tuned", tuned), ("documented", documented)):
+        for name, peer in (("tuned", tuned), ("documented", documented), ("vllm", vllm)):
             if peer.seconds:
                 row[name] = _side(peer, work, model, model.layers, peak, epochs)
                 row[name]["variant"] = ", ".join(dict.fromkeys(r["variant"] for r in peer.results.values()))
@@ -164,6 +164,7 @@ def tables(rows: Sequence[Mapping[str, Any]], peak: float) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     parts = ["| work | who | phases, s |", "|---|---|---|"]
+    vllm = ["| work | trained | Plaudit s | vLLM s | ratio | tokens/s | vLLM | peak GiB | vLLM |", "|" + "---|" * 9]
     told: set[str] = set()
     for row in rows:
         own, name = row["plaudit"], f"{row['work']} | {row['trained']}"
@@ -183,8 +184,15 @@ def tables(rows: Sequence[Mapping[str, Any]], peak: float) -> str:
             if row["work"] not in told:
                 told.add(row["work"])
                 parts.append(f"| {row['work']} | tuned peer | {_phases(peer)} |")
+        if "vllm" in row:
+            peer = row["vllm"]
+            times = f"{own['seconds'].written(2)} | {peer['seconds'].written(2)}, {peer['variant']}"
+            ratio = f"**{row['ratio_vllm'].written(2)}**" if "ratio_vllm" in row else "-"
+            rates = f"{own['tokens_per_s']:.0f} | {peer['tokens_per_s']:.0f}"
+            vllm.append(f"| {name} | {times} | {ratio} | {rates} | {own['peak_gib']:.1f} | {peer['peak_gib']:.1f} |")
     head = f"Peak of a bfloat16 product: {peak / 1e9:.0f} GFLOP/s. A ratio above 1 means that Plaudit is faster."
-    return "\n\n".join([head, *("\n".join(table) for table in (time, work, parts))])
+    shown = (time, work, parts, vllm) if len(vllm) > 2 else (time, work, parts)
+    return "\n\n".join([head, *("\n".join(table) for table in shown)])
 
 
 def _phases(side: Mapping[str, Any]) -> str:

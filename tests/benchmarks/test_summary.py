@@ -76,6 +76,19 @@ def test_tables_show_both_splits_against_one_peer() -> None:
     assert "| ppo | tuned peer | sample 5.00, rest 35.00 |" in written
 
 
+def test_vllm_has_a_table_of_its_own_where_it_took_part() -> None:
+    runs = [
+        result("tuned", "static cache", 0, 4.4, work="sampling"),
+        result("vllm", "eager", 0, 4.0, work="sampling"),
+        result("vllm", "compiled", 0, 3.0, work="sampling"),
+        result("plaudit", "8", 0, 2.0, work="sampling"),
+    ]
+    (row,) = found = rows_of(runs, MODEL, 7e11)
+    assert row["ratio_vllm"].median == pytest.approx(1.5)
+    assert "| sampling | 8 | 2.00 | 3.00, compiled | **1.50** | 96 | 64 | 2.0 | 2.0 |" in tables(found, 7e11)
+    assert "vLLM" not in tables(rows_of(runs[:1] + runs[-1:], MODEL, 7e11), 7e11)
+
+
 def test_a_spread_of_one_value_shows_no_range() -> None:
     assert Spread.of([2.0]).written(1) == "2.0"
     assert Spread.of([1.0, 3.0, 2.0]).written(1) == "2.0 (1.0 to 3.0)"

@@ -28,6 +28,7 @@ from plaudit.datasets.render import Renderer
 from plaudit.models.checkpoints import load_latest, remove_checkpoints, save_checkpoint
 from plaudit.models.export import save_policy
 from plaudit.models.load import hash_model, load_policy
+from plaudit.models.memory import give_back_freed_memory
 from plaudit.models.policy import Policy
 from plaudit.models.precision import choose_precision
 from plaudit.training.dpo_config import DPOConfig
@@ -109,6 +110,7 @@ def train(config: DPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
         warmup = int(config.warmup * plan.steps)
 
         # 5. Say what is about to happen.
+        give_back_freed_memory()
         announce(
             "dpo",
             run.path,

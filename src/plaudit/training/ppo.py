@@ -34,6 +34,7 @@ from plaudit.core.run import Run
 from plaudit.core.seeding import derive
 from plaudit.models.checkpoints import load_latest, remove_checkpoints
 from plaudit.models.export import save_policy
+from plaudit.models.memory import give_back_freed_memory
 from plaudit.models.precision import choose_precision
 from plaudit.rollouts.engine import sample
 from plaudit.training import doctor
@@ -68,6 +69,7 @@ def train(config: PPOConfig, *, hooks: Sequence[Hook] = ()) -> Path:
         checkpoint = load_latest(run)
         cast = load_cast(config, choose_precision(checkpoint.state["precision"] if checkpoint else config.precision))
         task = make_task(config, data, cast)
+        give_back_freed_memory()
         announce("ppo", run.path, describe(config, cast, task), cast.renderer.preview(TokenGroup(task.ids[0], ())))
         state = restore(run, checkpoint, cast.learner, config)
         history = [row for row in run.read_metrics() if row["step"] > 0]

@@ -37,6 +37,7 @@ from plaudit.datasets.judgments import JudgedPrompt, ScoredPrompt
 from plaudit.datasets.render import Renderer
 from plaudit.models.checkpoints import Checkpoint, load_latest, remove_checkpoints, save_checkpoint
 from plaudit.models.load import hash_model, new_reward
+from plaudit.models.memory import give_back_freed_memory
 from plaudit.models.policy import ScalarModel
 from plaudit.models.precision import Precision, choose_precision
 from plaudit.training.loop import (
@@ -121,6 +122,7 @@ def train(config: RewardConfig, *, audit: Audit, hooks: Sequence[Hook] = ()) -> 
         choose = read_examples(judgments.choose, renderer, config, split=True)
         held_out = read_examples(judgments.held_out, renderer, config, split=False)
         check_supervised([*learn.groups, *choose.groups, *held_out.groups], renderer.end_ids)
+        give_back_freed_memory()
         announce("reward", run.path, _facts(config, first, judgments, learn), renderer.preview(learn.groups[0]))
 
         # 3. The trunk's states of all these texts, once

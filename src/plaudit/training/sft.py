@@ -26,6 +26,7 @@ from plaudit.datasets.render import Renderer
 from plaudit.models.checkpoints import load_latest, remove_checkpoints, save_checkpoint
 from plaudit.models.export import save_policy
 from plaudit.models.load import hash_model, load_policy
+from plaudit.models.memory import give_back_freed_memory
 from plaudit.models.packing import packed_length
 from plaudit.models.policy import Policy
 from plaudit.models.precision import choose_precision
@@ -104,6 +105,7 @@ def train(config: SFTConfig, *, hooks: Sequence[Hook] = ()) -> Path:
         warmup = int(config.warmup * plan.steps)
 
         # 5. Say what is about to happen.
+        give_back_freed_memory()
         announce(
             "sft",
             run.path,

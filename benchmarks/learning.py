@@ -113,17 +113,20 @@ def chosen(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def probes(settings: dict[str, Any], prompts: list[tuple[int, ...]]) -> list[dict[str, Any]]:
-    """Answers with the scores that the peer must give them too. The first is cut: an answer without its end."""
-    policy = load_policy(settings["sft"], precision=choose_precision("bfloat16"), train_layers=8)
+    """Answers with the scores that the peer must give them too. The first is cut: an answer without its end.
+
+    Without those that happen to hold the padding token, where the peer ends an answer; trained models do not draw it.
+    """
+    policy = load_policy(settings["sft"], precision=choose_precision("bfloat16")).frozen_copy()
     renderer = Renderer(policy.tokenizer)
     sampling = Sampling(max_new_tokens=settings["new_tokens"])
     seeds = [derive(settings["seed"], "probe", place) for place in range(min(PROBES, len(prompts)))]
     rollouts = sample(policy, prompts[: len(seeds)], sampling, end_ids=renderer.end_ids, seeds=seeds)
-    answers = [row[0].response for row in rollouts]
-    answers[0] = answers[0][: max(1, len(answers[0]) // 2)]
+    drawn = [(one.prompt, one.response) for row in rollouts for one in row if renderer.pad_id not in one.response]
+    drawn[0] = (drawn[0][0], drawn[0][1][: max(1, len(drawn[0][1]) // 2)])
     reward = load_reward(settings["reward"], precision=FLOAT32, train_layers="all")
     rows: list[dict[str, Any]] = []
-    for prompt, answer in zip(prompts, answers, strict=False):
+    for prompt, answer in drawn:
         packed = pack([TokenGroup(prompt, (answer,))])
         with torch.no_grad():
             score = reward.scores(packed, reward.states(packed)).item()
@@ -161,14 +164,14 @@ def measure(side: str, settings: dict[str, Any], out: Path) -> None:
     if not left:
         return
     precision = choose_precision("bfloat16")
-    reference = load_policy(settings["sft"], precision=precision)
+    reference = load_policy(settings["sft"], precision=precision).frozen_copy()
     renderer = Renderer(reference.tokenizer)
     scorer = TextReward(load_scorer(settings["reward"], precision="bfloat16"), renderer)
     prompts = tuple(row.prompt for row in read_prompts(out / "held-out.jsonl").rows)
     sampling = Sampling(max_new_tokens=settings["new_tokens"], n=settings["test_answers"])
     held_out = HeldOut(prompts, tuple(map(renderer.prompt_ids, prompts)), sampling, settings["seed"])
     for (name, number), folder in left.items():
-        policy = load_policy(folder, precision=precision)
+        policy = load_policy(folder, precision=precision).frozen_copy()
         found = judged(policy, reference, held_out, scorer, renderer)
         spent = clock[number] if number else {"seconds": 0.0, "cpu_seconds": 0.0}
         row = {"side": name, "round": number, "seconds": spent["seconds"], "cpu_seconds": spent["cpu_seconds"]} | found

@@ -91,7 +91,7 @@ def follow(course: Course, expected: Sequence[Sequence[Sequence[int]]]) -> None:
     original = ppo.sample
     rounds = iter(expected)
 
-    def noting(policy: Any, prompts: Sequence[Sequence[int]], *args: Any, **kwargs: Any) -> Any:
+    def noting(policy: Any, prompts: Sequence[tuple[int, ...]], *args: Any, **kwargs: Any) -> Any:
         course.start()
         if [list(prompt) for prompt in prompts] != next(rounds):
             raise SystemExit("Plaudit samples other prompts than those written for the peer")

@@ -31,8 +31,8 @@ from trl_common import FORMATS, PAD, loading, training_arguments
 
 from datasets import Dataset
 
-# Largest differences from Plaudit's scores in float32: of other float32 sums, and of a model of which all is bfloat16.
-TOLERANCE = {"float32": 2e-3, "bfloat16": 0.1}
+# Largest difference from Plaudit's scores in float32: for sums in another order; for everything in bfloat16, head too.
+TOLERANCE = {"float32": 2e-3, "bfloat16": 0.25}
 
 
 class Save(transformers.TrainerCallback):

@@ -48,7 +48,7 @@ from plaudit.training.ppo_reward import TextReward
 ROOT = Path(__file__).parents[1]
 SIDES = ("plaudit", "peer")
 NAMES = {"start": "SFT", "plaudit": "Plaudit", "peer": "TRL"}
-AT = {"plaudit": (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20), "peer": (1, 2, 3, 4, 5, 6, 8, 10)}
+AT = {"plaudit": (1, 2, 3, 4, 5, 6, 8, 10, 12, 15), "peer": (1, 2, 3, 4, 5, 6, 7, 8)}
 # Of examples/e2e, but one reward model for the ensemble: three would each cost the peer a whole forward pass.
 WORK = {"prompts": 16, "answers": 4, "new_tokens": 80, "epochs": 2, "minibatches": 2, "kl_coef": 0.05}
 TINY = WORK | {"prompts": 2, "answers": 2, "new_tokens": 8, "epochs": 1}

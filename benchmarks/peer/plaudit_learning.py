@@ -41,9 +41,9 @@ def main() -> None:
     follow(course, [[row["input_ids"] for row in rows[:: settings["answers"]]] for rows in expected])
 
     def note(moment: Moment) -> None:
-        course.watch.stop()
-        if (target := course.wants(moment.step)) is not None:
+        if (target := course.target(moment.step)) is not None:
             save_policy(moment.model, target)
+        course.note(moment.step)
         if moment.step == course.last:
             raise EnoughError
         course.start()

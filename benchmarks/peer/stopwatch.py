@@ -41,10 +41,14 @@ class Course:
             self._write({"round": 0, "startup_seconds": time.time() - self._began})
         self.watch.start()
 
-    def wants(self, number: int) -> Path | None:
-        """Note the end of a round, the watch being stopped; where to save the weights, if they are wanted."""
-        self._write({"round": number, "seconds": self.watch.seconds, "cpu_seconds": self.watch.cpu_seconds})
+    def target(self, number: int) -> Path | None:
+        """Stop the clock at the end of a round; where to save the weights, if they are wanted."""
+        self.watch.stop()
         return self._folder / f"round-{number}" if number in self._at else None
+
+    def note(self, number: int) -> None:
+        """Write down a round, once its weights are saved."""
+        self._write({"round": number, "seconds": self.watch.seconds, "cpu_seconds": self.watch.cpu_seconds})
 
     def _write(self, row: dict[str, Any]) -> None:
         with (self._folder / "times.jsonl").open("a", encoding="utf-8") as file:

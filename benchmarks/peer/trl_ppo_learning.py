@@ -45,10 +45,10 @@ class Save(transformers.TrainerCallback):
         self._course.start()
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
-        self._course.watch.stop()
-        if (target := self._course.wants(state.global_step)) is not None:
+        if (target := self._course.target(state.global_step)) is not None:
             self._policy.save_pretrained(target)
             self._tokenizer.save_pretrained(target)
+        self._course.note(state.global_step)
         self._course.start()
 
 

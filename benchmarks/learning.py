@@ -259,7 +259,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peer-at", type=rounds, default=list(AT["peer"]), help="rounds of the peer to measure")
     parser.add_argument("--train-layers", type=lambda text: text if text == "all" else int(text), default=8)
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--peer-lr", type=float, default=3e-5)
+    parser.add_argument("--peer-lr", type=float, default=1e-4)
     parser.add_argument("--peer-format", choices=("bf16", "autocast"), default="bf16")
     parser.add_argument("--micro-batches", type=int, default=32, help="in which the peer takes the answers of a round")
     parser.add_argument("--member", type=int, default=0, help="which reward model, where the run has an ensemble")

@@ -172,7 +172,7 @@ def measure(side: str, settings: dict[str, Any], out: Path) -> None:
     held_out = HeldOut(prompts, tuple(map(renderer.prompt_ids, prompts)), sampling, settings["seed"])
     for (name, number), folder in left.items():
         policy = load_policy(folder, precision=precision).frozen_copy()
-        found = judged(policy, reference, held_out, scorer, renderer)
+        found = judged(policy, reference, held_out, scorer, renderer, settings["missing_eos"])
         spent = clock[number] if number else {"seconds": 0.0, "cpu_seconds": 0.0}
         row = {"side": name, "round": number, "seconds": spent["seconds"], "cpu_seconds": spent["cpu_seconds"]} | found
         append_line(out / "results.jsonl", json_line(row))
@@ -182,19 +182,21 @@ def measure(side: str, settings: dict[str, Any], out: Path) -> None:
 
 
 def judged(
-    policy: Policy, reference: Policy, held_out: HeldOut, scorer: TextReward, renderer: Renderer
+    policy: Policy, reference: Policy, held_out: HeldOut, scorer: TextReward, renderer: Renderer, missing_eos: float
 ) -> dict[str, Any]:
-    """One policy on the held-out prompts: the mean reward of each prompt's answers, and its interval over prompts."""
+    """One policy on the held-out prompts: mean reward of each prompt's answers, as trained on, and its interval."""
     verdict = judge_policy(policy, reference, held_out, judge=None, reward=scorer, renderer=renderer, micro_tokens=4096)
-    found = estimate(verdict.reward)
+    graded = [row["reward"] - (0.0 if row["stopped"] else missing_eos) for row in verdict.records]
+    n = held_out.sampling.n
+    rewards: list[float | None] = [sum(graded[i : i + n]) / n for i in range(0, len(graded), n)]
+    found = estimate(rewards)
     assert found is not None
-    assert found.prompts == len(held_out.prompts), "an answer was left without a score"
     return {
         **found.named("reward"),
         "kl": verdict.kl,
         "tokens": verdict.response_length,
         "unfinished": verdict.clipped_length,
-        "rewards": verdict.reward,
+        "rewards": rewards,
     }
 
 

@@ -25,10 +25,11 @@ def main() -> None:
     transformers.set_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(chosen.model, padding_side="left")
     tokenizer.pad_token = PAD
-    rows = workload.take(chosen.workload, "prompts", (chosen.steps + 1) * chosen.batch)
+    # a batch more than is trained on: on its loader's last one, accelerate takes an optimizer step each micro-batch
+    rows = workload.take(chosen.workload, "prompts", (chosen.steps + 2) * chosen.batch)
     arguments = training_arguments(
         chosen,
-        total_episodes=len(rows),
+        total_episodes=(chosen.steps + 1) * chosen.batch,
         num_ppo_epochs=chosen.epochs,
         num_mini_batches=1,
         response_length=chosen.new_tokens,
